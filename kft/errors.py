@@ -1,0 +1,147 @@
+"""Every error that kft raises on purpose, and the one place that formats them.
+
+KftError
+├── UsageError         a command was called with wrong words or paths       exit 2
+├── RecipeError        a recipe can't be read or doesn't make sense         exit 2
+├── DataError          a file or row of the data set can't be used          exit 2
+├── ModelError         a checkpoint or adapter doesn't load or doesn't fit  exit 2
+├── MemoryPlanError    the run won't fit on the device                      exit 2
+├── TrainError         training can't go on (a loss isn't finite)           exit 1
+└── ExportError        a merged model can't be written or doesn't agree     exit 1
+
+Exit code 2 means: found before any training, mend the input. 1 means: failed later.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Severity = Literal["error", "warning", "note"]
+
+
+class KftError(Exception):
+    """An error in four parts: what is wrong, where, what was expected, one hint.
+
+    Args:
+        what: One sentence without a full stop; what the user typed stands in backticks.
+        where: ``file:line``, a key, or a layer; ``None`` when there is no place.
+        expected: What would have been right, with units.
+        hint: One edit or one command that mends it; ``None`` rather than a vague one.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        expected: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(what, where, expected, hint)
+        self.what = what
+        self.where = where
+        self.expected = expected
+        self.hint = hint
+
+    def __str__(self) -> str:
+        lines = [f"error: {self.what}"]
+        if self.where is not None:
+            lines.append(f"  --> {self.where}")
+        if self.expected is not None:
+            lines.append(f"  expected: {self.expected}")
+        if self.hint is not None:
+            lines.extend(["", f"hint: {self.hint}"])
+        return "\n".join(lines)
+
+
+class UsageError(KftError):
+    """A command was called with wrong words or paths."""
+
+    exit_code = 2
+
+
+class RecipeError(KftError):
+    """A recipe can't be read or doesn't make sense."""
+
+    exit_code = 2
+
+
+class DataError(KftError):
+    """A file or row of the data set can't be used."""
+
+    exit_code = 2
+
+
+class ModelError(KftError):
+    """A checkpoint or adapter doesn't load or doesn't fit the task."""
+
+    exit_code = 2
+
+
+class MemoryPlanError(KftError):
+    """The run won't fit on the device."""
+
+    exit_code = 2
+
+
+class TrainError(KftError):
+    """Training can't go on, for example because a loss isn't finite."""
+
+
+class ExportError(KftError):
+    """A merged model can't be written, or doesn't agree with its adapter."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a check noticed: as an error's parts, but collected instead of raised.
+
+    Args:
+        severity: ``error`` stops a run, ``warning`` is counted in its report, ``note`` informs.
+        what: As in :class:`KftError`.
+        where: As in :class:`KftError`.
+        hint: As in :class:`KftError`.
+        count: Number of rows (or keys) it was seen in; ``where`` is the first.
+    """
+
+    severity: Severity
+    what: str
+    where: str | None = None
+    hint: str | None = None
+    count: int = 1
+
+    def __str__(self) -> str:
+        times = f" ({self.count} times)" if self.count > 1 else ""
+        lines = [f"{self.severity}: {self.what}{times}"]
+        if self.where is not None:
+            lines.append(f"  --> {self.where}")
+        if self.hint is not None:
+            lines.append(f"  hint: {self.hint}")
+        return "\n".join(lines)
+
+
+def nearest_name(word: str, names: Iterable[str]) -> str | None:
+    """The name that ``word`` was probably meant to be, or ``None``.
+
+    Example:
+        >>> nearest_name("lora_alhpa", ["r", "lora_alpha"])
+        'lora_alpha'
+    """
+    matches = difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def name_list(names: Sequence[str], limit: int = 5) -> str:
+    """Names in backticks for an ``expected:`` line; past ``limit`` they end in an ellipsis.
+
+    Example:
+        >>> name_list(["r", "bias"])
+        '`r`, `bias`'
+    """
+    shown = ", ".join(f"`{name}`" for name in names[:limit])
+    return shown + (", ..." if len(names) > limit else "")

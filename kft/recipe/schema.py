@@ -1,0 +1,263 @@
+"""What a recipe may say: every key with its type, default, limits and meaning.
+
+Names are PEFT's and transformers' own where they have one. A section is frozen, inherits
+nothing and rejects keys it does not know. ``kft schema`` and the reference page are made
+from this file.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+TaskName = Literal["causal_lm"]
+Method = Literal["lora", "qlora", "full"]
+Quantization = Literal["none", "nf4", "fp4", "int8"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Format = Literal["auto", "text", "prompt_completion", "instruction", "messages", "classification"]
+Role = Literal[
+    "text", "label", "prompt", "completion", "system", "instruction", "input", "output", "messages"
+]
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Section(BaseModel):
+    """A part of the recipe: frozen, and strict about its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+
+
+class ModelSection(Section):
+    """The pretrained checkpoint and how it is loaded."""
+
+    name_or_path: str = Field(
+        min_length=1, description="Folder of a checkpoint, or its name on the Hugging Face hub."
+    )
+    revision: str | None = Field(
+        None, description="Commit, tag or branch on the hub; pin it to repeat a run."
+    )
+    tokenizer: str | None = Field(
+        None,
+        description="Folder or hub name of the tokenizer when it is not the checkpoint's; "
+        "`train` makes a byte-level BPE of the config's `vocab_size` from the training rows "
+        "(only with `init: random`).",
+    )
+    dtype: Dtype = Field(
+        "auto",
+        description="Precision in which frozen weights are held. `auto`: the precision of "
+        "computation. `adapter.method: full` always trains float32 weights.",
+    )
+    quantization: Quantization = Field(
+        "none", description="Hold the frozen weights in 4 or 8 bits through bitsandbytes."
+    )
+    double_quant: bool = Field(
+        True,
+        description="Quantize the quantization constants too (4 bit only; saves 0.4 bit per weight).",
+    )
+    init: Literal["pretrained", "random"] = Field(
+        "pretrained",
+        description="`random` reads only the checkpoint's `config.json` and starts from random "
+        "weights (pre-training; needs `adapter.method: full`).",
+    )
+    dropout: Fraction = Field(
+        0.0, description="Dropout of the checkpoint's own layers; replaces what its config says."
+    )
+    trust_remote_code: bool = Field(
+        False, description="Run Python code from the checkpoint; needs a pinned `revision`."
+    )
+    attn_implementation: Literal["auto", "eager", "sdpa"] = Field(
+        "auto", description="Attention kernel in transformers; `auto` is its own choice."
+    )
+
+
+class AdapterSection(Section):
+    """What is trained: LoRA, QLoRA or all weights. Keys are those of `peft.LoraConfig`."""
+
+    method: Method = Field(
+        "lora",
+        description="`lora`; `qlora` (LoRA on a base in 4 bit: sets `model.quantization: nf4` "
+        "unless said otherwise); `full` (every weight, no adapter).",
+    )
+    r: Positive = Field(8, description="Rank of the update matrices.")
+    lora_alpha: Positive = Field(
+        16, description="Scale of the update: it is multiplied by `lora_alpha / r`."
+    )
+    lora_dropout: Fraction = Field(0.0, description="Dropout on the adapter's input.")
+    target_modules: str | list[str] = Field(
+        "auto",
+        description="`auto`: every linear layer of the blocks; `all-linear`: PEFT's own choice; "
+        "a list of module names (their ends), or one regular expression.",
+    )
+    modules_to_save: list[str] = Field(
+        default_factory=list, description="Modules trained in full and saved with the adapter."
+    )
+    use_rslora: bool = Field(
+        False, description="Scale by `lora_alpha / sqrt(r)` (Kalajdzievski 2023)."
+    )
+    use_dora: bool = Field(
+        False, description="Split weights into magnitude and direction (Liu et al. 2024)."
+    )
+    init_lora_weights: bool | Literal["gaussian", "orthogonal", "olora", "pissa"] = Field(
+        True,
+        description="`true`: B is zero, so training starts at the base model; else as PEFT names it.",
+    )
+    bias: Literal["none", "all", "lora_only"] = Field(
+        "none", description="Which biases are trained as well."
+    )
+    layers_to_transform: list[int] | None = Field(
+        None, description="Only these blocks get an adapter, counted from 0; `null` is all."
+    )
+    start_from: str | None = Field(
+        None, description="Folder of a saved adapter to go on training, with its own shape."
+    )
+
+
+class DataSection(Section):
+    """The rows, how they become text, and which of it is learned."""
+
+    train: str | list[str] = Field(
+        description="File, folder, glob or a list of them: jsonl, json, csv, tsv, parquet, txt."
+    )
+    eval: str | list[str] | None = Field(
+        None,
+        description="Held-out rows. Without it, `eval_fraction` of the training rows is held out.",
+    )
+    eval_fraction: Fraction = Field(
+        0.05, description="Share of the training rows held out when `eval` is not given; 0 is none."
+    )
+    format: Format = Field(
+        "auto",
+        description="Layout of a row. `text`: running text; `prompt_completion`; `instruction`: "
+        "`instruction`, `input`, `output`; `messages`: a conversation; `classification`: a text "
+        "whose label's name is the answer. `auto` looks at the column names and says its choice.",
+    )
+    columns: dict[Role, str] = Field(
+        default_factory=dict, description="Role: column name, where the file names it otherwise."
+    )
+    labels: list[str] = Field(
+        default_factory=list,
+        description="Names of the labels in the order of their numbers (`classification`).",
+    )
+    template: str = Field(
+        "auto",
+        description="How a row becomes text: `plain`, `koalpaca`, `kullm`, `alpaca`, `chatml`, "
+        "`checkpoint` (its own chat template), or a jinja file. `auto`: the checkpoint's own if "
+        "it has one, else `plain` for `prompt_completion` and `classification`, else `koalpaca`.",
+    )
+    train_on: Literal["assistant", "last_assistant", "all"] = Field(
+        "assistant",
+        description="Whose tokens are targets: every answer, only the last one, or everything.",
+    )
+    max_length: Annotated[int, Field(ge=2)] = Field(512, description="Tokens per row at most.")
+    on_too_long: Literal["truncate", "drop", "error"] = Field(
+        "truncate",
+        description="`truncate` cuts the end off (such a row has no end token); `drop` leaves it out.",
+    )
+    normalization: Literal["NFC", "none"] = Field(
+        "NFC", description="Unicode form of the text; decomposed Hangul ruins most vocabularies."
+    )
+
+
+class TrainSection(Section):
+    """The optimization. Keys are those of `transformers.TrainingArguments`."""
+
+    num_train_epochs: Annotated[float, Field(gt=0)] = Field(
+        3.0, description="Passes over the training rows."
+    )
+    max_steps: Positive | None = Field(
+        None, description="Optimizer steps; when given it replaces `num_train_epochs`."
+    )
+    per_device_train_batch_size: Positive = Field(
+        8, description="Rows per micro-batch: memory, not arithmetic, depends on it."
+    )
+    gradient_accumulation_steps: Positive = Field(
+        1, description="Micro-batches per optimizer step; their targets are averaged together."
+    )
+    learning_rate: Annotated[float, Field(gt=0)] = Field(2e-4, description="Peak learning rate.")
+    lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="Shape of the decay to zero after the warm-up."
+    )
+    warmup_ratio: Fraction = Field(
+        0.03, description="Share of the steps over which the learning rate rises from zero."
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="AdamW's decay of matrices; biases and norms have none."
+    )
+    adam_beta1: Fraction = Field(0.9, description="AdamW's decay of the gradient's mean.")
+    adam_beta2: Fraction = Field(0.999, description="AdamW's decay of the gradient's square.")
+    max_grad_norm: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="Gradients are scaled down to this norm; 0 is off."
+    )
+    optim: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = Field(
+        "adamw", description="`adamw_8bit` and `paged_adamw_8bit` are bitsandbytes'."
+    )
+    gradient_checkpointing: bool | Literal["auto"] = Field(
+        "auto",
+        description="Recompute activations in the backward pass: less memory, a third more time. "
+        "`auto`: on for models above one billion weights on a GPU.",
+    )
+    precision: Dtype = Field(
+        "auto",
+        description="Precision of computation. `auto`: bfloat16 where the hardware has it, "
+        "float16 on older GPUs, float32 on other CPUs. Trained weights are always float32.",
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(42, description="Seed of everything that is random.")
+    logging_steps: Positive = Field(10, description="Optimizer steps between plain log lines.")
+
+
+class EvaluateSection(Section):
+    """What is measured on the held-out rows, before training and after."""
+
+    eval_steps: Positive | None = Field(
+        None, description="Optimizer steps between evaluations while training; `null` is none."
+    )
+    max_rows: Positive | None = Field(
+        None, description="Held-out rows used at most, the first ones after the seeded shuffle."
+    )
+    per_device_eval_batch_size: Positive = Field(16, description="Rows per evaluation batch.")
+    generate: Annotated[int, Field(ge=0)] = Field(
+        3, description="Sample generations before and after; 0 is none."
+    )
+    max_new_tokens: Positive = Field(64, description="Tokens per sample generation at most.")
+
+
+class ExportSection(Section):
+    """The merged model."""
+
+    merge: bool | Literal["auto"] = Field(
+        "auto", description="Write the merged model. `auto`: when disk and memory suffice."
+    )
+    base: Literal["dequantized", "original"] = Field(
+        "dequantized",
+        description="What a 4-bit adapter is merged into: the weights it was trained against, or "
+        "the checkpoint's own (the usual way; costs accuracy, and verification says how much).",
+    )
+    dtype: Dtype = Field(
+        "auto", description="Precision of the merged weights; `auto` is the checkpoint's own."
+    )
+    max_shard_size: str = Field("5GB", description="Size of one safetensors file at most.")
+
+
+class Recipe(Section):
+    """One fine-tuning run."""
+
+    task: TaskName = Field("causal_lm", description="What is learned.")
+    model: ModelSection = Field(description="The checkpoint.")
+    adapter: AdapterSection = Field(
+        default_factory=AdapterSection, description="What of it is trained."
+    )
+    data: DataSection = Field(description="The rows.")
+    train: TrainSection = Field(default_factory=TrainSection, description="The optimization.")
+    evaluate: EvaluateSection = Field(
+        default_factory=EvaluateSection, description="What is measured."
+    )
+    export: ExportSection = Field(default_factory=ExportSection, description="The merged model.")
+    output_dir: str = Field(
+        min_length=1, description="The run folder; must not exist, or be empty."
+    )
+
+    def resolved(self) -> dict[str, Any]:
+        """Every key with its value, as plain types, in the schema's order."""
+        return self.model_dump(mode="json")

@@ -1,0 +1,206 @@
+"""What passes between the rooms: records, examples, batches, windows, loss sums.
+
+Shapes use the letters B (rows of a micro-batch), T (tokens in a row), N (targets).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from kft.ops.losses import IGNORE_INDEX, LossSum
+
+Message = Mapping[str, str]
+"""One turn: ``role`` and ``content``; a user turn may carry ``input`` (Alpaca's context)."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of the user's data after its columns were given their roles.
+
+    Exactly one of ``text`` and ``messages`` is set.
+
+    Args:
+        text: Running text, every token of which is a target.
+        messages: Turns of a conversation, oldest first; the last is what is learned.
+        label: Index into the data's label names when the answer is one of them, else ``None``.
+        place: ``file:line`` of the row, for messages to the user.
+    """
+
+    place: str
+    text: str | None = None
+    messages: tuple[Message, ...] | None = None
+    label: int | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row as it enters the model.
+
+    Args:
+        input_ids: Token ids, at most ``max_length`` of them.
+        labels: Aligned with ``input_ids``, not shifted; ``IGNORE_INDEX`` where not a target.
+        place: ``file:line`` of the row it came from.
+        target_text: The text whose tokens are targets; bits per character divide by its length.
+        was_truncated: Tokens were cut from it.
+        end_is_target: The end token is among its targets.
+        label: As in :class:`Record`.
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+    place: str
+    target_text: str
+    was_truncated: bool = False
+    end_is_target: bool = True
+    label: int | None = None
+
+    @property
+    def num_targets(self) -> int:
+        """Number of labels that are predicted; the first position never is."""
+        return sum(label != IGNORE_INDEX for label in self.labels[1:])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro-batch: what one forward pass reads.
+
+    Args:
+        input_ids: int64 (B, T), padded on the right.
+        labels: int64 (B, T), aligned with ``input_ids``; ``IGNORE_INDEX`` where not a target.
+        attention_mask: int64 (B, T), 1 on tokens and 0 on padding; ``None`` when there is no padding.
+        position_ids: int64 (B, T) or ``None`` for 0, 1, 2, ...
+        num_tokens: Number of tokens that are not padding.
+    """
+
+    input_ids: Tensor
+    labels: Tensor
+    attention_mask: Tensor | None
+    position_ids: Tensor | None
+    num_tokens: int
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with its tensors on ``device``."""
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
+        return Batch(
+            self.input_ids.to(device, non_blocking=True),
+            self.labels.to(device, non_blocking=True),
+            move(self.attention_mask),
+            move(self.position_ids),
+            self.num_tokens,
+        )
+
+
+Window = Sequence[Batch]
+"""The micro-batches whose targets one optimizer step averages over, on this rank."""
+
+
+class Rendered(NamedTuple):
+    """A conversation as text, cut where a target begins or ends.
+
+    Args:
+        pieces: ``(text, is_target)``; joined, the texts are the whole rendering.
+    """
+
+    pieces: tuple[tuple[str, bool], ...]
+
+
+class Renderer(Protocol):
+    """Turns messages into text; one implementation serves training, generation and export."""
+
+    chat_template: str
+
+    def render(self, messages: Sequence[Message], place: str) -> Rendered:
+        """The conversation with its targets marked."""
+
+    def prompt(self, messages: Sequence[Message]) -> str:
+        """The conversation up to where the model begins its answer."""
+
+
+class Tokenizer(Protocol):
+    """The part of a transformers tokenizer that tasks use."""
+
+    eos_token_id: int | None
+    pad_token_id: int | None
+    eos_token: str | None
+
+    def __call__(self, text: str, *, add_special_tokens: bool = True) -> Any:
+        """Token ids of ``text`` under ``.input_ids``."""
+
+
+OnTooLong = Literal["truncate", "drop", "error"]
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """How records become examples; the part of ``data`` that tasks need.
+
+    Args:
+        max_length: Tokens per row at most.
+        on_too_long: What happens to a longer row.
+    """
+
+    max_length: int
+    on_too_long: OnTooLong = "truncate"
+
+
+class Task(Protocol):
+    """What one value of the recipe's ``task`` does; a value passed in, not a base class."""
+
+    name: str
+    auto_class: str
+
+    def encode(
+        self, record: Record, tokenizer: Tokenizer, renderer: Renderer, options: EncodeOptions
+    ) -> list[Example]:
+        """A record's examples; empty when the row is dropped.
+
+        Raises:
+            DataError: If the row has no target within ``max_length``, or is too long and
+                ``on_too_long`` is ``error``.
+        """
+
+    def collate(self, examples: Sequence[Example], pad_token_id: int) -> Batch:
+        """Pad examples to one micro-batch."""
+
+    def with_loss(self, model: torch.nn.Module) -> torch.nn.Module:
+        """A module whose ``forward(batch)`` is the batch's :class:`LossSum`."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The examples of one side of the data, and what reading them showed.
+
+    Args:
+        examples: In file order.
+        num_rows: Rows read, dropped ones included.
+        dropped: Reason -> places of the rows left out.
+    """
+
+    examples: Sequence[Example]
+    num_rows: int
+    dropped: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+__all__ = [
+    "IGNORE_INDEX",
+    "Batch",
+    "Dataset",
+    "EncodeOptions",
+    "Example",
+    "LossSum",
+    "Message",
+    "Record",
+    "Rendered",
+    "Renderer",
+    "Task",
+    "Tokenizer",
+    "Window",
+]
