@@ -54,7 +54,8 @@ class ModelSection(Section):
     )
     double_quant: bool = Field(
         True,
-        description="Quantize the quantization constants too (4 bit only; saves 0.4 bit per weight).",
+        description="Quantize the quantization constants too "
+        "(4 bit only; saves 0.4 bit per weight).",
     )
     init: Literal["pretrained", "random"] = Field(
         "pretrained",
@@ -101,7 +102,8 @@ class AdapterSection(Section):
     )
     init_lora_weights: bool | Literal["gaussian", "orthogonal", "olora", "pissa"] = Field(
         True,
-        description="`true`: B is zero, so training starts at the base model; else as PEFT names it.",
+        description="`true`: B is zero, so training starts at the base model; "
+        "else as PEFT names it.",
     )
     bias: Literal["none", "all", "lora_only"] = Field(
         "none", description="Which biases are trained as well."
@@ -153,7 +155,8 @@ class DataSection(Section):
     max_length: Annotated[int, Field(ge=2)] = Field(512, description="Tokens per row at most.")
     on_too_long: Literal["truncate", "drop", "error"] = Field(
         "truncate",
-        description="`truncate` cuts the end off (such a row has no end token); `drop` leaves it out.",
+        description="`truncate` cuts the end off (such a row has no end token); "
+        "`drop` leaves it out.",
     )
     normalization: Literal["NFC", "none"] = Field(
         "NFC", description="Unicode form of the text; decomposed Hangul ruins most vocabularies."

@@ -72,7 +72,7 @@ class Batch:
     Args:
         input_ids: int64 (B, T), padded on the right.
         labels: int64 (B, T), aligned with ``input_ids``; ``IGNORE_INDEX`` where not a target.
-        attention_mask: int64 (B, T), 1 on tokens and 0 on padding; ``None`` when there is no padding.
+        attention_mask: int64 (B, T), 1 on tokens, 0 on padding; ``None``: no padding.
         position_ids: int64 (B, T) or ``None`` for 0, 1, 2, ...
         num_tokens: Number of tokens that are not padding.
     """

@@ -1,0 +1,59 @@
+"""kft: fine-tune Korean GPT and BERT checkpoints with LoRA and QLoRA.
+
+The public names are resolved when they are first used, so that ``import kft`` loads no torch.
+
+Shape letters used in every comment and docstring: ``B`` rows of a micro-batch, ``T`` tokens in
+a row, ``V`` vocabulary, ``D`` hidden width, ``N`` targets, ``r`` rank.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kft.api.check import Check, check
+    from kft.api.finetune import finetune, steps
+    from kft.api.run import Run, load_run
+    from kft.errors import KftError
+    from kft.recipe.reader import read_recipe
+    from kft.recipe.schema import Recipe
+    from kft.train.loop import StepStats
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Check": "kft.api.check",
+    "KftError": "kft.errors",
+    "Recipe": "kft.recipe.schema",
+    "Run": "kft.api.run",
+    "StepStats": "kft.train.loop",
+    "check": "kft.api.check",
+    "finetune": "kft.api.finetune",
+    "load_run": "kft.api.run",
+    "read_recipe": "kft.recipe.reader",
+    "steps": "kft.api.finetune",
+}
+
+__all__ = [
+    "Check",
+    "KftError",
+    "Recipe",
+    "Run",
+    "StepStats",
+    "check",
+    "finetune",
+    "load_run",
+    "read_recipe",
+    "steps",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'kft' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])
