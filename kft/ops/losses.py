@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,7 +12,8 @@ IGNORE_INDEX = -100
 """The label of a position that is not a target, as in torch and transformers."""
 
 
-class LossSum(NamedTuple):
+@dataclass(frozen=True)
+class LossSum:
     """A loss summed over what is counted; divide ``total`` by ``count`` for the mean.
 
     Args:

@@ -127,12 +127,15 @@ class Renderer(Protocol):
 class Tokenizer(Protocol):
     """The part of a transformers tokenizer that tasks use."""
 
+    bos_token_id: int | None
     eos_token_id: int | None
     pad_token_id: int | None
-    eos_token: str | None
 
     def __call__(self, text: str, *, add_special_tokens: bool = True) -> Any:
         """Token ids of ``text`` under ``.input_ids``."""
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
+        """The text of token ids."""
 
 
 OnTooLong = Literal["truncate", "drop", "error"]
@@ -149,6 +152,16 @@ class EncodeOptions:
 
     max_length: int
     on_too_long: OnTooLong = "truncate"
+
+
+class LossModule(Protocol):
+    """A model with its loss inside; also a ``torch.nn.Module``."""
+
+    def __call__(self, batch: Batch) -> LossSum:
+        """The batch's loss, summed over its targets."""
+
+    def row_losses(self, batch: Batch) -> LossSum:
+        """The same for each row: ``total`` and ``count`` of shape (B,)."""
 
 
 class Task(Protocol):
@@ -170,8 +183,8 @@ class Task(Protocol):
     def collate(self, examples: Sequence[Example], pad_token_id: int) -> Batch:
         """Pad examples to one micro-batch."""
 
-    def with_loss(self, model: torch.nn.Module) -> torch.nn.Module:
-        """A module whose ``forward(batch)`` is the batch's :class:`LossSum`."""
+    def with_loss(self, model: torch.nn.Module, *, keeps_positions: bool) -> LossModule:
+        """The model with its loss, as one module for accelerate to prepare."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+# What to type: `make quickstart` trains a first model, `make test` runs the tests.
+# CONTRIBUTING.md explains the rest.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+
+# Real Korean data and checkpoints; tests that need them skip where they are absent.
+KFT_TEST_DATA ?= ../shared
+export KFT_TEST_DATA
+
+.PHONY: quickstart test test-all check docs evidence clean
+.DEFAULT_GOAL := test
+
+# All targets share one environment, and each uses every core it gets: one after another,
+# also under `make -j`.
+.NOTPARALLEL:
+
+quickstart: .venv/ready-run
+	rm -rf runs/quickstart
+	$(BIN)/kft finetune recipes/quickstart.yaml
+
+test: .venv/ready-test
+	$(BIN)/python -m pytest
+
+test-all: .venv/ready-test
+	$(BIN)/python -m pytest -m "not gpu and not network"
+
+check: .venv/ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python dev/docs.py --check
+
+docs: .venv/ready-run
+	$(BIN)/python dev/docs.py
+
+evidence: .venv/ready-run
+	$(BIN)/python benchmarks/nsmc.py
+
+# Neither the environment nor the runs: those may have cost hours.
+clean:
+	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find kft tests dev benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch comes first and by its exact version: nothing after it then chooses another one.
+.venv/ready-run: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(INSTALL) torch
+	$(INSTALL) -e .
+	touch $@
+
+.venv/ready-test: .venv/ready-run
+	$(INSTALL) --quiet -e '.[test]'
+	touch $@
+
+.venv/ready-dev: .venv/ready-test
+	$(INSTALL) --quiet -e '.[dev]'
+	touch $@

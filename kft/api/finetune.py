@@ -1,0 +1,79 @@
+"""``kft finetune``: the whole way from a recipe to a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from kft.api.observer import Observer, Silent
+from kft.api.run import Run, load_run
+from kft.api.session import run_steps
+from kft.errors import UsageError
+from kft.recipe.reader import Overrides, override_recipe, read_recipe
+from kft.recipe.schema import Recipe
+from kft.train.loop import StepStats
+
+RecipeOrPath = Recipe | str | Path
+
+
+def as_recipe(recipe_or_path: RecipeOrPath, overrides: Overrides | None = None) -> Recipe:
+    """The recipe of a path or of an object, with overrides.
+
+    Raises:
+        RecipeError: If it can't be read or doesn't make sense.
+    """
+    if isinstance(recipe_or_path, Recipe):
+        return override_recipe(recipe_or_path, overrides) if overrides else recipe_or_path
+    return read_recipe(recipe_or_path, overrides)
+
+
+def finetune(
+    recipe_or_path: RecipeOrPath,
+    overrides: Overrides | None = None,
+    *,
+    observer: Observer | None = None,
+    resume: bool = False,
+) -> Run:
+    """Fine-tune a pretrained checkpoint as the recipe says.
+
+    Args:
+        recipe_or_path: A recipe, or the path of its YAML file.
+        overrides: ``{"adapter.r": 16}``, or ``["adapter.r=16"]`` as on the command line.
+        observer: Told what happens; ``None`` shows nothing.
+        resume: Go on from the run folder's last checkpoint.
+
+    Returns:
+        The run: its folder, numbers and models.
+
+    Raises:
+        KftError: With ``exit_code`` 2 for what is wrong before training, 1 for what fails later.
+    """
+    recipe = as_recipe(recipe_or_path, overrides)
+    if resume and Path(recipe.output_dir).exists():
+        raise UsageError(
+            "This version of kft can't resume a run yet",
+            where=recipe.output_dir,
+            hint="Leave `--resume` out and name another `output_dir`.",
+        )
+    for _ in run_steps(recipe, observer or Silent()):
+        pass
+    return load_run(recipe.output_dir)
+
+
+def steps(
+    recipe_or_path: RecipeOrPath,
+    overrides: Overrides | None = None,
+    *,
+    observer: Observer | None = None,
+) -> Iterator[StepStats]:
+    """The same, one optimizer step at a time: watch training with a plain ``for``.
+
+    The run is complete when the iterator ends; ``kft.load_run(output_dir)`` opens it.
+
+    Yields:
+        What each step showed; ``float(stats.loss)`` is in nats per target.
+
+    Raises:
+        KftError: As :func:`finetune`.
+    """
+    yield from run_steps(as_recipe(recipe_or_path, overrides), observer or Silent())

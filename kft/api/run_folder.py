@@ -1,0 +1,115 @@
+"""The run folder: what is written into it, and the records beside the weights."""
+
+from __future__ import annotations
+
+import json
+import platform
+import traceback
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kft.errors import UsageError
+from kft.models.loader import weights_sha256
+from kft.models.precision import dtype_name
+from kft.recipe.reader import write_recipe
+from kft.recipe.schema import Recipe
+
+_PACKAGES = ("kft", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers")
+
+
+def free_folder(output_dir: str) -> Path:
+    """The run folder's path, after seeing that nothing is there.
+
+    Raises:
+        UsageError: If it exists and is not an empty folder.
+    """
+    folder = Path(output_dir)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            f"The run folder `{output_dir}` is not empty",
+            where="`output_dir`",
+            expected="a folder that doesn't exist yet, or is empty",
+            hint=f"`output_dir={output_dir}-2` on the command line names another one.",
+        )
+    return folder
+
+
+def create(folder: Path, recipe: Recipe, environment: Mapping[str, Any]) -> None:
+    """Make the run folder with the resolved recipe and the environment in it.
+
+    Raises:
+        UsageError: If it can't be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_recipe(recipe, folder / "recipe.yaml")
+        write_json(folder / "environment.json", environment)
+    except OSError as cause:
+        raise UsageError(
+            f"The run folder can't be made: {cause.strerror or cause}",
+            where=str(folder),
+            expected="a place where files can be written",
+        ) from cause
+
+
+def environment(
+    recipe: Recipe, device: torch.device, choices: Mapping[str, str], files: Mapping[str, str]
+) -> dict[str, Any]:
+    """What ``environment.json`` holds.
+
+    Args:
+        recipe: The resolved recipe.
+        device: Where the run computes.
+        choices: What each ``auto`` became.
+        files: Path -> sha256 of each data file.
+    """
+    return {
+        "packages": {name: version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "auto": dict(choices),
+        "seed": recipe.train.seed,
+        "data_sha256": dict(files),
+        "base_sha256": weights_sha256(recipe.model.name_or_path),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """A person's name for the device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU ({platform.processor() or platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def base_record(recipe: Recipe, dtype: torch.dtype) -> dict[str, Any]:
+    """What the adapter was trained against, saved beside it as ``kft_base.json``."""
+    quantized = recipe.model.quantization in {"nf4", "fp4"}
+    return {
+        "name_or_path": recipe.model.name_or_path,
+        "revision": recipe.model.revision,
+        "sha256": weights_sha256(recipe.model.name_or_path),
+        "quantization": recipe.model.quantization,
+        "double_quant": recipe.model.double_quant if quantized else None,
+        "block_size": 64 if quantized else None,  # transformers leaves bitsandbytes' default
+        "compute_dtype": dtype_name(dtype),
+    }
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file in one rename, so that no reader sees half of it."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def write_traceback(folder: Path, error: BaseException) -> None:
+    """Keep the traceback of a run that failed, when it has a folder already."""
+    if folder.is_dir() and any(folder.iterdir()):
+        text = "".join(traceback.format_exception(error))
+        (folder / "error.txt").write_text(text, encoding="utf-8")

@@ -1,0 +1,238 @@
+"""How a conversation becomes text: one rendering for training, generation and export.
+
+A template is a jinja chat template as transformers has them. Whose tokens are targets is found
+by rendering the conversation up to each answer and beyond it, never by searching for marker
+strings: the answer is what the longer rendering adds to the shorter one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jinja2
+
+from kft.errors import DataError, RecipeError, name_list, nearest_name
+from kft.tasks.task import Message, Rendered
+
+TrainOn = Literal["assistant", "last_assistant", "all"]
+
+_INPUT = "{% if message.input %}\n{{ message.input }}{% endif %}"
+
+PLAIN = (
+    "{% for message in messages %}"
+    "{% if message.role == 'assistant' %}{{ message.content }}{{ eos_token }}"
+    "{% elif message.role == 'system' %}{{ message.content }}\n\n"
+    "{% else %}{{ message.content }}" + _INPUT + "{% endif %}{% endfor %}"
+)
+
+# Beomi/KoAlpaca, run_tensor_parallel.py: the context stands between question and answer.
+KOALPACA = (
+    "{% for message in messages %}"
+    "{% if message.role == 'assistant' %}### 답변: {{ message.content }}{{ eos_token }}"
+    "{% elif message.role == 'system' %}{{ message.content }}\n\n"
+    "{% else %}{% if not loop.first and loop.previtem.role == 'assistant' %}\n\n{% endif %}"
+    "### 질문: {{ message.content }}\n\n"
+    "{% if message.input %}### 맥락: {{ message.input }}\n\n{% endif %}"
+    "{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}### 답변:{% endif %}"
+)
+
+
+def _instruction_template(plain: str, with_input: str, headings: tuple[str, str, str]) -> str:
+    """An Alpaca-like template: the introduction depends on whether there is an input."""
+    instruction, context, response = headings
+    return (
+        "{% if messages[0].role != 'system' %}"
+        "{% if messages[0].input %}" + with_input + "{% else %}" + plain + "{% endif %}\n\n"
+        "{% endif %}{% for message in messages %}"
+        "{% if message.role == 'assistant' %}"
+        "### " + response + ":\n{{ message.content }}{{ eos_token }}"
+        "{% elif message.role == 'system' %}{{ message.content }}\n\n"
+        "{% else %}{% if not loop.first and loop.previtem.role == 'assistant' %}\n\n{% endif %}"
+        "### " + instruction + ":\n{{ message.content }}\n\n"
+        "{% if message.input %}### " + context + ":\n{{ message.input }}\n\n{% endif %}"
+        "{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}### " + response + ":\n{% endif %}"
+    )
+
+
+# nlpai-lab/KULLM, branch kullm_v2, templates/kullm.json.
+KULLM = _instruction_template(
+    "아래는 작업을 설명하는 명령어입니다. 요청을 적절히 완료하는 응답을 작성하세요.",
+    "아래는 작업을 설명하는 명령어와 추가 컨텍스트를 제공하는 입력이 짝을 이루는 예제입니다. "
+    "요청을 적절히 완료하는 응답을 작성하세요.",
+    ("명령어", "입력", "응답"),
+)
+
+# tatsu-lab/stanford_alpaca, train.py.
+ALPACA = _instruction_template(
+    "Below is an instruction that describes a task. "
+    "Write a response that appropriately completes the request.",
+    "Below is an instruction that describes a task, paired with an input that provides further "
+    "context. Write a response that appropriately completes the request.",
+    ("Instruction", "Input", "Response"),
+)
+
+# The end token follows `<|im_end|>` where the checkpoint's end token is another one, so that
+# generation stops by the checkpoint's own rule.
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}"
+    + _INPUT
+    + "<|im_end|>{% if message.role == 'assistant' and eos_token != '<|im_end|>' %}{{ eos_token }}"
+    "{% endif %}{% if not (loop.last and message.role == 'assistant') %}\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+TEMPLATES = {
+    "plain": PLAIN,
+    "koalpaca": KOALPACA,
+    "kullm": KULLM,
+    "alpaca": ALPACA,
+    "chatml": CHATML,
+}
+
+
+def choose_template(name: str, layout: str, tokenizer: Any) -> tuple[str, str]:
+    """The chat template that the recipe's ``data.template`` stands for.
+
+    Args:
+        name: ``auto``, ``checkpoint``, a name of :data:`TEMPLATES` or a jinja file.
+        layout: The rows' format; decides what ``auto`` is.
+        tokenizer: The transformers tokenizer; its own template is kept as it is, ours begin
+            with its start token when it puts one in front of every text.
+
+    Returns:
+        What was chosen, in words, and the jinja text.
+
+    Raises:
+        RecipeError: If the name is unknown, the file can't be read or isn't jinja, or the
+            checkpoint has no template of its own.
+    """
+    own = getattr(tokenizer, "chat_template", None)
+    if name == "auto":
+        name = "koalpaca" if layout in {"instruction", "messages"} else "plain"
+        if own and layout != "classification":
+            name = "checkpoint"
+    if name == "checkpoint":
+        if not isinstance(own, str):
+            raise RecipeError(
+                "The checkpoint has no chat template of its own",
+                where="`data.template`",
+                expected=f"one of {name_list(list(TEMPLATES))} or a jinja file",
+            )
+        return "the checkpoint's own", own
+    start = "{{ bos_token }}" if adds_bos(tokenizer) else ""
+    if name in TEMPLATES:
+        return f"`{name}`", start + TEMPLATES[name]
+    return f"`{name}`", start + _read_template(name)
+
+
+def _read_template(name: str) -> str:
+    path = Path(name)
+    if not path.is_file():
+        nearest = nearest_name(name, [*TEMPLATES, "auto", "checkpoint"])
+        raise RecipeError(
+            f"Unknown template or missing file `{name}`",
+            where="`data.template`",
+            expected=f"one of {name_list([*TEMPLATES, 'checkpoint'], 7)} or a jinja file",
+            hint=f"Did you mean `{nearest}`?" if nearest else None,
+        )
+    try:
+        text = path.read_text(encoding="utf-8").rstrip("\n")
+        jinja2.Environment(autoescape=False).parse(text)  # noqa: S701 - text, not HTML
+    except (UnicodeDecodeError, jinja2.TemplateSyntaxError) as cause:
+        line = f":{cause.lineno}" if isinstance(cause, jinja2.TemplateSyntaxError) else ""
+        raise RecipeError(
+            f"The template can't be read: {cause}", where=f"{path}{line}", expected="jinja in UTF-8"
+        ) from cause
+    return text
+
+
+def adds_bos(tokenizer: Any) -> bool:
+    """Whether the tokenizer puts its start token in front of every text by itself."""
+    if tokenizer.bos_token_id is None:
+        return False
+    ids = tokenizer("가").input_ids
+    return bool(ids) and ids[0] == tokenizer.bos_token_id
+
+
+class TemplateRenderer:
+    """Renders conversations with one chat template, through transformers' own sandbox.
+
+    Args:
+        tokenizer: A transformers tokenizer; gives the special tokens and the jinja sandbox.
+        chat_template: The jinja text; it is what the adapter's tokenizer is saved with.
+        train_on: Whose turns are targets.
+    """
+
+    def __init__(self, tokenizer: Any, chat_template: str, train_on: TrainOn = "assistant") -> None:
+        self.tokenizer = tokenizer
+        self.chat_template = chat_template
+        self.train_on = train_on
+
+    def prompt(self, messages: Sequence[Message]) -> str:
+        """The conversation up to where the model begins its answer.
+
+        Raises:
+            DataError: If the template can't render these messages.
+        """
+        return self._apply(messages, "the prompt", generation_prompt=True)
+
+    def render(self, messages: Sequence[Message], place: str) -> Rendered:
+        """The whole conversation, cut where a target begins or ends.
+
+        Args:
+            messages: Turns, oldest first; at least one is the assistant's.
+            place: ``file:line`` of the row.
+
+        Raises:
+            DataError: If the template can't render the messages, or renders an answer in
+                another way once it is given than while it is asked for.
+        """
+        if self.train_on == "all":
+            return Rendered(((self._apply(messages, place, generation_prompt=False), True),))
+        answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
+        if self.train_on == "last_assistant":
+            answers = answers[-1:]
+        pieces: list[tuple[str, bool]] = []
+        done = ""
+        for answer in answers:
+            asked = self._apply(messages[:answer], place, generation_prompt=True)
+            given = self._apply(messages[: answer + 1], place, generation_prompt=False)
+            if not asked.startswith(done) or not given.startswith(asked):
+                raise _not_a_prefix(place, asked if asked.startswith(done) else done, given)
+            pieces += [(asked[len(done) :], False), (given[len(asked) :], True)]
+            done = given
+        return Rendered(tuple(piece for piece in pieces if piece[0]))
+
+    def _apply(self, messages: Sequence[Message], place: str, *, generation_prompt: bool) -> str:
+        try:
+            text = self.tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                chat_template=self.chat_template,
+                tokenize=False,
+                add_generation_prompt=generation_prompt,
+            )
+        except (jinja2.TemplateError, TypeError, ValueError) as cause:
+            raise DataError(
+                f"The template can't render this row: {cause}",
+                where=place,
+                hint="`data.template` takes another template, or a jinja file of your own.",
+            ) from cause
+        return str(text)
+
+
+def _not_a_prefix(place: str, asked: str, given: str) -> DataError:
+    same = next(
+        (i for i, (a, b) in enumerate(zip(asked, given, strict=False)) if a != b),
+        min(len(asked), len(given)),
+    )
+    return DataError(
+        "The template renders the prompt differently once the answer is there",
+        where=place,
+        expected=f"the prompt unchanged; it differs at {asked[same : same + 20]!r} against "
+        f"{given[same : same + 20]!r}",
+        hint="`data.train_on: last_assistant` trains on the last answer alone.",
+    )

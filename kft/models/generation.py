@@ -1,0 +1,85 @@
+"""Answers to prompts: batched, greedy unless asked otherwise, reproducible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int,
+    adds_special_tokens: bool = False,
+    sampling: dict[str, Any] | None = None,
+) -> list[str]:
+    """The model's continuation of each prompt, without the prompt and without special tokens.
+
+    Args:
+        model: A transformers causal LM, or a PEFT model around one.
+        tokenizer: Its tokenizer.
+        prompts: Rendered prompts.
+        max_new_tokens: Tokens at most per answer; the end token ends it earlier.
+        adds_special_tokens: Let the tokenizer put its start token in front; a rendered
+            chat prompt has its own.
+        sampling: ``temperature``, ``top_p`` and the like; ``None`` is greedy.
+
+    Returns:
+        One text per prompt, in order.
+    """
+    encoded = [
+        list(tokenizer(prompt, add_special_tokens=adds_special_tokens).input_ids)
+        for prompt in prompts
+    ]
+    return [
+        tokenizer.decode(ids, skip_special_tokens=True)
+        for ids in generate_ids(
+            model, tokenizer, encoded, max_new_tokens=max_new_tokens, sampling=sampling
+        )
+    ]
+
+
+def generate_ids(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    sampling: dict[str, Any] | None = None,
+) -> list[list[int]]:
+    """The new token ids for each prompt, the end token included where one was reached."""
+    if not prompts:
+        return []
+    width = max(len(ids) for ids in prompts)
+    pad = tokenizer.pad_token_id
+    input_ids = torch.full((len(prompts), width), pad, dtype=torch.int64)
+    attention_mask = torch.zeros((len(prompts), width), dtype=torch.int64)
+    for row, ids in enumerate(prompts):  # on the left, so that answers begin side by side
+        input_ids[row, width - len(ids) :] = torch.tensor(list(ids))
+        attention_mask[row, width - len(ids) :] = 1
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        output = model.generate(
+            input_ids=input_ids.to(model.device),
+            attention_mask=attention_mask.to(model.device),
+            max_new_tokens=max_new_tokens,
+            do_sample=sampling is not None,
+            use_cache=True,
+            **(sampling or {}),
+        )
+    model.train(was_training)
+    ends = model.generation_config.eos_token_id
+    ends = {ends} if isinstance(ends, int) else set(ends or [])
+    return [_until_end(row, ends) for row in output[:, width:].tolist()]
+
+
+def _until_end(ids: list[int], ends: set[int]) -> list[int]:
+    for position, token in enumerate(ids):
+        if token in ends:
+            return ids[: position + 1]
+    return ids

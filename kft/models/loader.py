@@ -1,0 +1,256 @@
+"""A checkpoint from a folder or the hub: configuration, tokenizer and weights, or a clear error."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
+
+from kft.errors import ModelError
+from kft.recipe.schema import ModelSection
+
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+def load_config(section: ModelSection) -> Any:
+    """The checkpoint's configuration, with the recipe's dropout written into it.
+
+    Raises:
+        ModelError: If there is no readable ``config.json``, or it needs code that the recipe
+            does not allow.
+    """
+    _check_name(section.name_or_path, "`model.name_or_path`")
+    try:
+        config = AutoConfig.from_pretrained(
+            section.name_or_path,
+            revision=section.revision,
+            trust_remote_code=section.trust_remote_code,
+        )
+    except (OSError, ValueError, KeyError) as cause:
+        raise _unreadable(section, "config", cause) from cause
+    for key in _DROPOUT_KEYS:
+        if hasattr(config, key):
+            setattr(config, key, section.dropout)
+    return config
+
+
+_DROPOUT_KEYS = (
+    "attn_pdrop",
+    "embd_pdrop",
+    "resid_pdrop",
+    "attention_dropout",
+    "hidden_dropout",
+    "embed_dropout",
+    "resid_dropout",
+)
+
+
+def load_tokenizer(section: ModelSection) -> Any:
+    """The checkpoint's tokenizer, with a padding token set when it has none.
+
+    Raises:
+        ModelError: If there is no tokenizer, or it has no end token.
+    """
+    place = section.tokenizer or section.name_or_path
+    _check_name(place, "`model.tokenizer`" if section.tokenizer else "`model.name_or_path`")
+    folder = Path(place)
+    if folder.is_dir() and not _has_tokenizer(folder):
+        raise ModelError(
+            f"The checkpoint `{place}` has no tokenizer",
+            where="`model.tokenizer`" if section.tokenizer else "`model.name_or_path`",
+            expected="a `tokenizer.json`, a `vocab.txt` or a sentencepiece model in the folder",
+            hint="`model.tokenizer` names a folder that has one.",
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            place,
+            revision=section.revision if section.tokenizer is None else None,
+            trust_remote_code=section.trust_remote_code,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
+        raise _unreadable(section, "tokenizer", cause) from cause
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"The tokenizer of `{place}` has no end token, so an answer could never end",
+            where="`model.tokenizer`" if section.tokenizer else "`model.name_or_path`",
+            expected="an `eos_token` in `tokenizer_config.json`",
+        )
+    if tokenizer.pad_token_id is None:
+        # Padding is masked by position, never by id, so the end token still is a target.
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    names = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
+    return any((folder / name).is_file() for name in names) or any(folder.glob("tokenization_*.py"))
+
+
+def load_model(
+    section: ModelSection, *, auto_class: str, dtype: torch.dtype, device: torch.device
+) -> Any:
+    """The checkpoint's weights in a transformers model on ``device``, in eval mode.
+
+    Args:
+        section: What to load; ``init: random`` draws the weights instead.
+        auto_class: Name of the transformers class that fits the task.
+        dtype: Precision of the weights that are not quantized, and of 4-bit computation.
+        device: Where the weights go.
+
+    Raises:
+        ModelError: If the checkpoint can't be read, or its weights don't fill the model: kft
+            never trains on weights that were silently drawn at random.
+    """
+    config = load_config(section)
+    factory = getattr(transformers, auto_class)
+    options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": section.trust_remote_code}
+    if section.attn_implementation != "auto":
+        options["attn_implementation"] = section.attn_implementation
+    try:
+        if section.init == "random":
+            model = factory.from_config(config, **options).to(device)
+        else:
+            model, loading = factory.from_pretrained(
+                section.name_or_path,
+                config=config,
+                revision=section.revision,
+                quantization_config=quantization_config(section, dtype),
+                output_loading_info=True,
+                device_map={"": device},
+                **options,
+            )
+            _check_complete(section, model, loading)
+    except (OSError, ValueError, KeyError, RuntimeError) as cause:
+        raise _unreadable(section, "weights", cause) from cause
+    keep_4bit_layers_intact(model)
+    model.eval()
+    return model
+
+
+def quantization_config(section: ModelSection, dtype: torch.dtype) -> Any:
+    """The bitsandbytes configuration that ``model.quantization`` stands for, or ``None``."""
+    if section.quantization == "none":
+        return None
+    if section.quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=section.quantization,
+        bnb_4bit_use_double_quant=section.double_quant,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def keep_4bit_layers_intact(model: torch.nn.Module) -> None:
+    """Stop bitsandbytes from repacking 4-bit weights in place at the first evaluation.
+
+    On CPUs with avx512_bf16 it does so in an eval forward without gradients, after which
+    training gets no gradient and merging gives garbage.
+    """
+    module: Any
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def vocabulary_rows(model: Any) -> int:
+    """Rows of the model's token embedding."""
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
+def weights_sha256(name_or_path: str) -> str | None:
+    """One sha256 over the checkpoint's weight files in name order; ``None`` for the hub's."""
+    folder = Path(name_or_path)
+    if not folder.is_dir():
+        return None
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")]):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def clean_generation_config(model: Any, tokenizer: Any) -> None:
+    """Give the model the tokenizer's end and padding tokens; KoGPT2's config has others."""
+    config = model.generation_config or GenerationConfig()
+    ends = config.eos_token_id if config.eos_token_id is not None else []
+    ends = list(ends) if isinstance(ends, list) else [ends]
+    rows = vocabulary_rows(model)
+    ends = [end for end in ends if end < rows and end != tokenizer.eos_token_id]
+    config.eos_token_id = [tokenizer.eos_token_id, *ends] if ends else tokenizer.eos_token_id
+    config.pad_token_id = tokenizer.pad_token_id
+    config.bos_token_id = tokenizer.bos_token_id
+    model.generation_config = config
+    model.config.pad_token_id = tokenizer.pad_token_id
+
+
+def _check_name(place: str, where: str) -> None:
+    if Path(place).is_dir():
+        return
+    looks_like_path = place.startswith((".", "/", "~")) or place.count("/") > 1
+    if looks_like_path or Path(place).exists() or not _HUB_NAME.fullmatch(place):
+        raise ModelError(
+            f"There is no checkpoint folder `{place}`",
+            where=where,
+            expected="a folder with `config.json`, or a name on the hub (`skt/kogpt2-base-v2`)",
+        )
+
+
+def _check_complete(section: ModelSection, model: Any, loading: dict[str, Any]) -> None:
+    missing = sorted(str(key) for key in loading["missing_keys"])
+    mismatched = sorted(str(key[0]) for key in loading["mismatched_keys"])
+    if missing or mismatched:
+        first = (missing or mismatched)[0]
+        raise ModelError(
+            f"The checkpoint lacks {len(missing + mismatched)} of the weights that "
+            f"`{type(model).__name__}` needs, first `{first}`",
+            where=section.name_or_path,
+            expected="a checkpoint of this architecture with all its weights",
+        )
+
+
+def _unreadable(section: ModelSection, part: str, cause: Exception) -> ModelError:
+    place = section.tokenizer or section.name_or_path
+    if part != "tokenizer":
+        place = section.name_or_path
+    reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+    if "trust_remote_code" in str(cause) or "custom code" in str(cause):
+        return ModelError(
+            f"The checkpoint `{place}` needs Python code of its own",
+            where="`model.name_or_path`",
+            expected="an architecture that transformers knows",
+            hint="`model.trust_remote_code: true` with a pinned `model.revision` runs that code.",
+        )
+    is_local = Path(place).is_dir()
+    return ModelError(
+        f"The {part} of `{place}` can't be loaded: {reason}",
+        where="`model.tokenizer`"
+        if part == "tokenizer" and section.tokenizer
+        else "`model.name_or_path`",
+        expected="a readable checkpoint folder"
+        if is_local
+        else "a folder here, or a name on the hub",
+        hint=None
+        if is_local
+        else "Without a network, `model.name_or_path` must be a local folder.",
+    )
+
+
+def keeps_positions(model: Any) -> bool:
+    """Whether the model's ``logits_to_keep`` takes a bool mask (B, T) of positions.
+
+    transformers has it since ``slice_logits_to_keep``; an older one, or a checkpoint's own
+    code, makes the logits of every position.
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return (
+        hasattr(transformers.modeling_utils, "slice_logits_to_keep")
+        and type(base).__module__.startswith("transformers.models.")
+        and "logits_to_keep" in inspect.signature(base.forward).parameters
+    )

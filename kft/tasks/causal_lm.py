@@ -1,0 +1,221 @@
+"""Causal language modelling: maximise sum over t of log P(y_t | x, y_<t)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kft.errors import DataError
+from kft.ops.losses import IGNORE_INDEX, LossSum, next_token_targets, token_log_probs
+from kft.tasks.task import (
+    Batch,
+    EncodeOptions,
+    Example,
+    Message,
+    Record,
+    Rendered,
+    Renderer,
+    Tokenizer,
+)
+
+
+class CausalLM:
+    """The task ``causal_lm``: what is learned is text, an answer, or a label's name."""
+
+    name = "causal_lm"
+    auto_class = "AutoModelForCausalLM"
+
+    def encode(
+        self, record: Record, tokenizer: Tokenizer, renderer: Renderer, options: EncodeOptions
+    ) -> list[Example]:
+        """A record's examples; empty when the row is dropped because it is too long.
+
+        Raises:
+            DataError: If no target is left within ``max_length``, or the row is too long and
+                ``on_too_long`` is ``error``.
+        """
+        if record.messages is None:
+            input_ids = text_ids(record.text or "", tokenizer)
+            labels = list(input_ids)
+            target_text = record.text or ""
+        else:
+            rendered = renderer.render(record.messages, record.place)
+            input_ids, labels = encode_pieces(rendered, tokenizer)
+            target_text = _trained_text(record.messages, rendered)
+        num_tokens, max_length = len(input_ids), options.max_length
+        if num_tokens > max_length:
+            if options.on_too_long == "drop":
+                return []
+            if options.on_too_long == "error":
+                raise _too_long(record.place, num_tokens, max_length)
+            input_ids, labels = input_ids[:max_length], labels[:max_length]
+            kept = [label for label in labels[1:] if label != IGNORE_INDEX]
+            target_text = str(tokenizer.decode(kept, skip_special_tokens=True))
+        example = Example(
+            input_ids=input_ids,
+            labels=labels,
+            place=record.place,
+            target_text=target_text,
+            was_truncated=num_tokens > max_length,
+            end_is_target=_ends(labels, tokenizer),
+            label=record.label,
+        )
+        if example.num_targets == 0:
+            raise _no_target(record.place, num_tokens, max_length)
+        return [example]
+
+    def collate(self, examples: Sequence[Example], pad_token_id: int) -> Batch:
+        """Pad examples on the right to one micro-batch of (B, T)."""
+        lengths = [len(example.input_ids) for example in examples]
+        shape = (len(examples), max(lengths))
+        input_ids = torch.full(shape, pad_token_id, dtype=torch.int64)
+        labels = torch.full(shape, IGNORE_INDEX, dtype=torch.int64)
+        attention_mask = torch.zeros(shape, dtype=torch.int64)
+        for row, example in enumerate(examples):
+            input_ids[row, : lengths[row]] = torch.tensor(example.input_ids)
+            labels[row, : lengths[row]] = torch.tensor(example.labels)
+            attention_mask[row, : lengths[row]] = 1
+        is_padded = min(lengths) < max(lengths)
+        return Batch(
+            input_ids=input_ids,
+            labels=labels,
+            attention_mask=attention_mask if is_padded else None,
+            position_ids=None,
+            num_tokens=sum(lengths),
+        )
+
+    def with_loss(self, model: nn.Module, *, keeps_positions: bool) -> NextTokenLoss:
+        """The module that accelerate prepares: body, head and loss in one forward."""
+        return NextTokenLoss(model, keeps_positions=keeps_positions)
+
+
+class NextTokenLoss(nn.Module):
+    """A causal language model with its loss: ``forward(batch)`` is the sum over its targets.
+
+    Positions that predict no target never reach the LM head.
+
+    Args:
+        model: A transformers causal LM, or a PEFT model around one.
+        keeps_positions: The model's ``logits_to_keep`` takes a bool mask of shape (B, T);
+            otherwise all logits are made and the targets' are picked.
+    """
+
+    def __init__(self, model: nn.Module, *, keeps_positions: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.keeps_positions = keeps_positions
+
+    def forward(self, batch: Batch) -> LossSum:
+        """Negative log-likelihood in nats and number of targets of the micro-batch."""
+        log_probs, _ = self._target_log_probs(batch)
+        count = torch.tensor(log_probs.numel(), device=log_probs.device)
+        return LossSum(-log_probs.sum(), count)
+
+    def row_losses(self, batch: Batch) -> LossSum:
+        """The same per row: ``total`` float32 (B,) in nats, ``count`` int64 (B,)."""
+        log_probs, positions = self._target_log_probs(batch)
+        rows = positions // batch.labels.shape[1]
+        totals = torch.zeros(len(batch.labels), device=log_probs.device)
+        counts = torch.zeros(len(batch.labels), dtype=torch.int64, device=log_probs.device)
+        return LossSum(
+            totals.index_add(0, rows, -log_probs),
+            counts.index_add(0, rows, torch.ones_like(rows)),
+        )
+
+    def _target_log_probs(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """``log P(target)`` float32 (N,) and each target's flat position int64 (N,)."""
+        positions, targets = next_token_targets(batch.labels)  # (N,), (N,)
+        inputs: dict[str, Any] = {"input_ids": batch.input_ids, "use_cache": False}
+        if batch.attention_mask is not None:
+            inputs["attention_mask"] = batch.attention_mask
+        if batch.position_ids is not None:
+            inputs["position_ids"] = batch.position_ids
+        if self.keeps_positions:
+            keep = torch.zeros_like(batch.labels, dtype=torch.bool)  # (B, T)
+            keep.view(-1)[positions] = True
+            logits = self.model(**inputs, logits_to_keep=keep).logits  # (N, V)
+        else:
+            every = self.model(**inputs).logits  # (B, T, V)
+            logits = every.reshape(-1, every.shape[-1])[positions]
+        return token_log_probs(logits, targets), positions
+
+
+def text_ids(text: str, tokenizer: Tokenizer) -> list[int]:
+    """Ids of running text between a start and an end token.
+
+    The start token is the checkpoint's, else its end token, which is what separated documents
+    in pre-training; so the first character is predicted as well and bits per character count
+    the whole text.
+    """
+    ids = list(tokenizer(text).input_ids)
+    start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    if start is not None and ids[:1] != [start]:
+        ids.insert(0, start)
+    if tokenizer.eos_token_id is not None and ids[-1:] != [tokenizer.eos_token_id]:
+        ids.append(tokenizer.eos_token_id)
+    return ids
+
+
+def encode_pieces(rendered: Rendered, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Ids and labels of a rendering.
+
+    A prompt's ids are exactly those it has alone, as it will be at generation: where a token
+    would reach over the cut, the two sides are encoded separately.
+
+    Returns:
+        ``input_ids`` and ``labels``, of one length.
+    """
+    input_ids: list[int] = []
+    labels: list[int] = []
+    text = ""
+    for piece, is_target in rendered.pieces:
+        text += piece
+        whole = list(tokenizer(text, add_special_tokens=False).input_ids)
+        if whole[: len(input_ids)] == input_ids:
+            added = whole[len(input_ids) :]
+        else:
+            added = list(tokenizer(piece, add_special_tokens=False).input_ids)
+        input_ids += added
+        labels += added if is_target else [IGNORE_INDEX] * len(added)
+    return input_ids, labels
+
+
+def _trained_text(messages: Sequence[Message], rendered: Rendered) -> str:
+    """The contents of the turns that are targets, without the template's own text."""
+    if all(is_target for _, is_target in rendered.pieces):
+        return "\n".join(message["content"] for message in messages)
+    answers = [message["content"] for message in messages if message["role"] == "assistant"]
+    num_trained = sum(is_target for _, is_target in rendered.pieces)
+    return "\n".join(answers[-num_trained:])
+
+
+def _ends(labels: Sequence[int], tokenizer: Tokenizer) -> bool:
+    # A template may end a turn with white space after its end token.
+    return tokenizer.eos_token_id in labels[-2:]
+
+
+def _no_target(place: str, num_tokens: int, max_length: int) -> DataError:
+    if num_tokens <= max_length:
+        return DataError(
+            "Row has no target: its answer is empty",
+            where=place,
+            expected="at least one token to learn",
+        )
+    return DataError(
+        "Row has no target: the prompt alone fills `max_length`",
+        where=place,
+        expected=f"at least one target within {max_length} tokens; the row has {num_tokens}",
+        hint="Raise `data.max_length`, or set `data.on_too_long: drop` to leave such rows out.",
+    )
+
+
+def _too_long(place: str, num_tokens: int, max_length: int) -> DataError:
+    return DataError(
+        f"Row has {num_tokens} tokens",
+        where=place,
+        expected=f"at most {max_length} tokens (`data.max_length`)",
+        hint="`data.on_too_long: truncate` cuts the end off, `drop` leaves such rows out.",
+    )

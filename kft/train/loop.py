@@ -1,0 +1,130 @@
+"""The training step and the evaluation loss; arithmetic only, and line order is time order."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kft.ops.losses import IGNORE_INDEX, LossSum
+from kft.tasks.task import Batch, LossModule, Window
+from kft.train.optimizer import Schedule, set_learning_rate
+
+
+@dataclass(frozen=True)
+class StepStats:
+    """What one optimizer step showed; tensors, so that the loop never waits for the device.
+
+    Args:
+        step: Counted from 1.
+        loss: float32 scalar, nats per target, averaged over the window's targets.
+        learning_rate: That the step was taken with.
+        grad_norm: float32 scalar, before clipping.
+        num_targets: int64 scalar, over all ranks.
+        num_tokens: Tokens of this rank's window without padding.
+        seconds: From asking for the window to the end of the step.
+    """
+
+    step: int
+    loss: Tensor
+    learning_rate: float
+    grad_norm: Tensor
+    num_targets: Tensor
+    num_tokens: int
+    seconds: float
+
+
+def train(
+    module: Any,
+    optimizer: Any,
+    schedule: Schedule,
+    windows: Iterable[Window],
+    accelerator: Any,
+    *,
+    max_grad_norm: float,
+    first_step: int = 1,
+) -> Iterator[StepStats]:
+    """Take one optimizer step per window, and yield after each.
+
+    The step's loss is the sum over the window's targets on all ranks divided by their number,
+    however they are cut into micro-batches.
+
+    Args:
+        module: The prepared module whose forward is a :class:`LossSum`.
+        optimizer: The prepared optimizer.
+        schedule: Learning rate of each step.
+        windows: The micro-batches of each step.
+        accelerator: The run's one Accelerator.
+        max_grad_norm: Gradients are scaled down to this norm; 0 is off.
+        first_step: Number of the first window.
+    """
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    iterator = iter(windows)
+    step = first_step - 1
+    while True:
+        started = time.perf_counter()
+        window = next(iterator, None)
+        if window is None:
+            return
+        step += 1
+        module.train()
+        num_targets = accelerator.reduce(count_targets(window, accelerator.device), "sum")  # ()
+        loss = torch.zeros((), device=accelerator.device)
+        for position, batch in enumerate(window):
+            is_last = position == len(window) - 1
+            with contextlib.nullcontext() if is_last else accelerator.no_sync(module):
+                total = module(batch.to(accelerator.device)).total  # (), nats
+                # Ranks' gradients are averaged, so the sum needs their number back.
+                accelerator.backward(total / num_targets * accelerator.num_processes)
+            loss += total.detach() / num_targets
+        loss = accelerator.reduce(loss, "sum")
+        # With an infinite limit nothing is clipped, and the norm is still known.
+        grad_norm = accelerator.clip_grad_norm_(parameters, max_grad_norm or float("inf"))
+        learning_rate = schedule(step)
+        set_learning_rate(optimizer, learning_rate)
+        optimizer.step()
+        optimizer.zero_grad()
+        yield StepStats(
+            step=step,
+            loss=loss,
+            learning_rate=learning_rate,
+            grad_norm=grad_norm.detach(),
+            num_targets=num_targets,
+            num_tokens=sum(batch.num_tokens for batch in window),
+            seconds=time.perf_counter() - started,
+        )
+
+
+def count_targets(window: Window, device: torch.device) -> Tensor:
+    """Number of targets of a window on this rank, int64 scalar."""
+    counts = [(batch.labels[:, 1:] != IGNORE_INDEX).sum() for batch in window]
+    return torch.stack(counts).sum().to(device)
+
+
+def row_losses(
+    module: LossModule, batches: Iterable[Batch], device: torch.device
+) -> tuple[list[float], list[int]]:
+    """Each row's summed loss in nats and its number of targets, in the batches' order.
+
+    Args:
+        module: A model with its loss inside; put into eval mode for the while.
+        batches: Any micro-batches.
+        device: Where the module is.
+    """
+    totals: list[float] = []
+    counts: list[int] = []
+    network: Any = module
+    was_training = network.training
+    network.eval()
+    with torch.no_grad():
+        for batch in batches:
+            part: LossSum = module.row_losses(batch.to(device))
+            totals += part.total.tolist()
+            counts += part.count.tolist()
+    network.train(was_training)
+    return totals, counts

@@ -1,0 +1,89 @@
+"""The run's log: ``metrics.jsonl``, and the numbers of a step as plain values."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from kft.errors import TrainError
+from kft.train.loop import StepStats
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory this process has held: on a GPU the device's, else resident memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux
+
+
+def step_record(stats: StepStats, accelerator: Any) -> dict[str, float]:
+    """A step's numbers as they stand in ``metrics.jsonl``.
+
+    Raises:
+        TrainError: If the loss isn't finite, or the gradient isn't although no float16 scaler
+            is there to skip the step and lower its scale.
+    """
+    loss, grad_norm = float(stats.loss), float(stats.grad_norm)
+    is_scaled = accelerator.scaler is not None
+    if not (math.isfinite(loss) and (is_scaled or math.isfinite(grad_norm))):
+        raise TrainError(
+            f"The loss is {loss:g} and the gradient norm {grad_norm:g}",
+            where=f"step {stats.step}, learning rate {stats.learning_rate:.3g}",
+            expected="finite numbers",
+            hint=f"`train.learning_rate={stats.learning_rate / 10:.0e}` is ten times smaller.",
+        )
+    return {
+        "step": stats.step,
+        "loss": loss,
+        "learning_rate": stats.learning_rate,
+        "grad_norm": grad_norm,
+        "num_targets": int(stats.num_targets),
+        "tokens_per_second": stats.num_tokens / stats.seconds,
+        "peak_memory_bytes": peak_memory_bytes(accelerator.device),
+    }
+
+
+class RunLog:
+    """Appends lines to ``metrics.jsonl``; a line is on disk once it was written.
+
+    Args:
+        folder: The run folder; must exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "metrics.jsonl"
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append one line."""
+        self._file.write(json.dumps(dict(record), ensure_ascii=False) + "\n")
+        self._file.flush()
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's ``metrics.jsonl``, in order."""
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file if line.strip()]
