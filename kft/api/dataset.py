@@ -20,6 +20,7 @@ from kft.data.templates import TemplateRenderer, choose_template
 from kft.errors import DataError, Finding
 from kft.evaluation.held_out import HeldOut
 from kft.recipe.schema import DataSection, Recipe
+from kft.tasks.registry import TASKS
 from kft.tasks.task import Dataset, EncodeOptions, Example, Message, Record, Renderer, Task
 
 
@@ -141,6 +142,27 @@ def prepare(recipe: Recipe, records: Records, tokenizer: Any, task: Task) -> Pre
         template_note=note,
         findings=list(_findings(dataset, tokenizer)),
     )
+
+
+def verification_examples(
+    recipe: Recipe, records: Records, tokenizer: Any, num_rows: int
+) -> list[Example]:
+    """The first held-out rows (or training rows, when none are held out) as examples.
+
+    Args:
+        recipe: The run's recipe.
+        records: Its rows.
+        tokenizer: With the template used in training.
+        num_rows: Rows at most.
+    """
+    _, template = choose_template(recipe.data.template, records.layout.format, tokenizer)
+    if tokenizer.chat_template is not None and records.layout.format != "text":
+        template = tokenizer.chat_template
+    renderer = TemplateRenderer(tokenizer, template, recipe.data.train_on)
+    options = EncodeOptions(recipe.data.max_length, "truncate")
+    task = TASKS[recipe.task]
+    rows = (records.held_out or records.train)[:num_rows]
+    return [example for row in rows for example in task.encode(row, tokenizer, renderer, options)]
 
 
 def with_answer(record: Record, answer: str) -> Record:

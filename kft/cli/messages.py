@@ -24,7 +24,7 @@ _UNSAFE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     r"\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
-_COLORS = {
+_COLORS: dict[str, dict[str, Any]] = {
     "error:": {"fg": "red", "bold": True},
     "warning:": {"fg": "yellow", "bold": True},
     "note:": {"fg": "blue", "bold": True},
@@ -145,13 +145,14 @@ def usage_error(error: click.ClickException) -> UsageError:
         return _unknown_option(error.option_name, context)
     if isinstance(error, click.MissingParameter) and error.param is not None:
         return UsageError(f"`{error.param.human_readable_name}` is missing", hint=help_hint)
-    said = re.sub(r"'([^']*)'", r"`\1`", error.format_message()).rstrip(".")
+    # `Option '--data' requires an argument.`, `Got unexpected extra argument (x)`
+    said = re.sub(r"'([^']*)'|\(([^()]*)\)$", r"`\1\2`", error.format_message()).rstrip(".")
     return UsageError(said, hint=help_hint)
 
 
 def _unknown_command(name: str, context: click.Context) -> UsageError:
-    assert isinstance(context.command, click.Group)
-    commands = context.command.list_commands(context)
+    group = context.command
+    commands = group.list_commands(context) if isinstance(group, click.Group) else []
     nearest = nearest_name(name, commands)
     hint = f"Did you mean `{context.command_path} {nearest}`?" if nearest else None
     return UsageError(
@@ -187,9 +188,7 @@ class AtLeast(click.ParamType[int]):
     def __init__(self, minimum: int) -> None:
         self.minimum = minimum
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The number that was typed."""
         if re.fullmatch(r"[+-]?[0-9]{1,9}", str(value)) and int(value) >= self.minimum:
             return int(value)
@@ -204,9 +203,7 @@ class OneOf(click.ParamType[str]):
     def __init__(self, *words: str) -> None:
         self.words = words
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The word that was typed."""
         if value in self.words:
             return str(value)

@@ -38,6 +38,14 @@ class RecipeDumper(yaml.SafeDumper):
         return True
 
 
+def _represent_text(dumper: RecipeDumper, text: str) -> yaml.ScalarNode:
+    # Escapes, because YAML folds the rarer line breaks into spaces.
+    return dumper.represent_scalar(TAG + "str", text, style=None if text.isprintable() else '"')
+
+
+RecipeDumper.add_representer(str, _represent_text)
+
+
 class Refused(yaml.MarkedYAMLError):
     """Valid YAML that a recipe does not take."""
 

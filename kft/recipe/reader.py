@@ -110,7 +110,11 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
         path: The file to write; its folder exists. ``read_recipe`` gives an equal recipe back.
     """
     text = yaml.dump(
-        recipe.resolved(), Dumper=RecipeDumper, allow_unicode=True, sort_keys=False, width=100
+        recipe.resolved(),
+        Dumper=RecipeDumper,
+        allow_unicode=True,
+        sort_keys=False,
+        width=10**6,  # one line for one value
     )
     path.write_bytes(text.encode())
 

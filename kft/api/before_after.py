@@ -1,0 +1,59 @@
+"""The held-out rows before training and after: numbers and sample answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from kft.api.dataset import prompt_text
+from kft.api.loaded import Loaded
+from kft.api.observer import Sample
+from kft.evaluation.held_out import Measurement, measure
+from kft.models.generation import generate
+
+
+def measure_held_out(loaded: Loaded, module: Any) -> Measurement | None:
+    """The model on the held-out rows; ``None`` when there are none."""
+    if not loaded.data.held_out.examples:
+        return None
+    unwrapped = loaded.accelerator.unwrap_model(module)
+    with loaded.accelerator.autocast():
+        return measure(
+            unwrapped,
+            loaded.data.held_out,
+            partial(loaded.task.collate, pad_token_id=loaded.tokenizer.pad_token_id),
+            rows_per_batch=loaded.recipe.evaluate.per_device_eval_batch_size,
+            device=loaded.accelerator.device,
+        )
+
+
+def sample_answers(loaded: Loaded) -> list[Sample]:
+    """The base model's answers to the first held-out prompts."""
+    records = loaded.data.held_out_records[: loaded.recipe.evaluate.generate]
+    asked = [prompt_text(record, loaded.data.renderer) for record in records]
+    answers = _answers(loaded, [prompt for prompt, _, _ in asked])
+    return [
+        Sample(prompt=shown, reference=reference, base=answer)
+        for (_, shown, reference), answer in zip(asked, answers, strict=True)
+    ]
+
+
+def answer_again(loaded: Loaded, samples: Sequence[Sample]) -> list[Sample]:
+    """The same samples with the tuned model's answers beside the base model's."""
+    records = loaded.data.held_out_records[: len(samples)]
+    prompts = [prompt_text(record, loaded.data.renderer)[0] for record in records]
+    answers = _answers(loaded, prompts)
+    return [replace(sample, tuned=text) for sample, text in zip(samples, answers, strict=True)]
+
+
+def _answers(loaded: Loaded, prompts: Sequence[str]) -> list[str]:
+    with loaded.accelerator.autocast():
+        return generate(
+            loaded.model,
+            loaded.tokenizer,
+            prompts,
+            max_new_tokens=loaded.recipe.evaluate.max_new_tokens,
+            adds_special_tokens=loaded.records.layout.format == "text",
+        )

@@ -1,0 +1,93 @@
+"""``kft evaluate``: the same held-out rows for any number of models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kft.api.dataset import prepare, read_records
+from kft.api.opened import Opened, is_run, open_model, run_recipe
+from kft.errors import UsageError
+from kft.evaluation.held_out import Measurement, measure
+from kft.models.loader import keeps_positions
+from kft.recipe.schema import DataSection, EvaluateSection, ModelSection, Recipe
+from kft.tasks.registry import TASKS
+
+
+def evaluate(
+    places: Sequence[str], *, data: str | None = None, max_rows: int | None = None
+) -> dict[str, dict[str, Any]]:
+    """Measure models on held-out rows.
+
+    Args:
+        places: Run folders, adapters, checkpoints' folders or hub names.
+        data: A file of rows; ``None`` takes the held-out rows of the first run named.
+        max_rows: Rows at most, the first ones after the seeded shuffle.
+
+    Returns:
+        Name -> numbers: ``eval_loss`` in nats per target, ``perplexity``,
+        ``bits_per_character``, ``bits_per_byte``, ``num_rows``, and for labels ``accuracy``,
+        ``macro_f1`` and ``majority_accuracy``.
+
+    Raises:
+        KftError: If a model or the data can't be used.
+    """
+    runs = [place for place in places if is_run(Path(place))]
+    if data is None and not runs:
+        raise UsageError(
+            "No rows to evaluate on",
+            expected="`--data FILE`, or a run folder whose held-out rows are used",
+        )
+    recipe = run_recipe(Path(runs[0])) if runs else None
+    return {
+        place: measure_opened(open_model(place), _rows_recipe(recipe, data, max_rows)).result
+        for place in places
+    }
+
+
+def measure_opened(opened: Opened, recipe: Recipe) -> Measurement:
+    """A loaded model on the held-out rows of a recipe.
+
+    Args:
+        opened: The model.
+        recipe: Says which rows, and how they become text.
+
+    Raises:
+        UsageError: If the recipe holds no rows out.
+    """
+    task = TASKS[recipe.task]
+    records = read_records(recipe)
+    prepared = prepare(recipe, records, opened.tokenizer, task)
+    if not prepared.held_out.examples:
+        raise UsageError(
+            "The run held no rows out", expected="`--data FILE` with rows to evaluate on"
+        )
+    module = task.with_loss(opened.model, keeps_positions=keeps_positions(opened.model))
+    device = opened.model.device
+    with torch.autocast(device.type, opened.dtype, enabled=opened.dtype != torch.float32):
+        return measure(
+            module,
+            prepared.held_out,
+            partial(task.collate, pad_token_id=opened.tokenizer.pad_token_id),
+            rows_per_batch=recipe.evaluate.per_device_eval_batch_size,
+            device=device,
+        )
+
+
+def _rows_recipe(recipe: Recipe | None, data: str | None, max_rows: int | None) -> Recipe:
+    """The recipe whose held-out rows are meant, with ``data`` and ``max_rows`` put in."""
+    if recipe is None:
+        recipe = Recipe(
+            model=ModelSection(name_or_path="-"), data=DataSection(train="-"), output_dir="-"
+        )
+    section, options = recipe.data, recipe.evaluate
+    if data is not None:
+        section = section.model_copy(update={"train": data, "eval": data})
+        options = EvaluateSection(per_device_eval_batch_size=options.per_device_eval_batch_size)
+    if max_rows is not None:
+        options = options.model_copy(update={"max_rows": max_rows})
+    return recipe.model_copy(update={"data": section, "evaluate": options})

@@ -1,0 +1,211 @@
+"""``kft merge``: base + adapter as one plain checkpoint, proven to say the same."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from kft.api.dataset import read_records, verification_examples
+from kft.api.opened import run_recipe, trained_part
+from kft.errors import UsageError
+from kft.export.merge import (
+    discard,
+    merge_adapter,
+    plain_base,
+    publish,
+    require_replaceable,
+    save_merged,
+)
+from kft.export.rounding import Limits, rounding_limits
+from kft.export.verify import Verification, require, save_verification, verify_folder
+from kft.models.adapters import attach_adapter
+from kft.models.loader import load_config, load_model, load_tokenizer
+from kft.models.precision import DTYPES, compute_dtype
+from kft.models.vocabulary import fit_vocabulary
+from kft.recipe.schema import ModelSection, Recipe
+from kft.tasks.registry import TASKS
+from kft.tasks.task import Batch
+
+NUM_ROWS = 64
+"""Held-out rows that a merged model is compared on."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run's trained form, as it is compared with what is exported.
+
+    Args:
+        reference: Base as trained, quantized if it was, with its adapter.
+        base: The same base loaded a second time without the adapter, for the plain weights.
+        tokenizer: With the template used in training.
+        batches: Held-out rows.
+        auto_class: Name of the transformers class.
+    """
+
+    reference: Any
+    base: Any
+    tokenizer: Any
+    batches: list[Batch]
+    auto_class: str
+
+
+def merge(
+    run: str, *, output: str | None = None, base: str | None = None
+) -> tuple[Path, dict[str, Any]]:
+    """Merge a run's adapter into its base, load the result again and compare it.
+
+    Args:
+        run: The run folder.
+        output: Where the merged model goes; ``None`` is ``merged/`` in the run folder.
+        base: ``dequantized`` (the weights that the adapter was trained against) or
+            ``original`` (the checkpoint's own); ``None`` is the recipe's ``export.base``.
+
+    Returns:
+        The merged folder, and the numbers of its ``verification.json``.
+
+    Raises:
+        UsageError: If there is no adapter to merge.
+        ExportError: If the merged model differs by more than rounding; nothing is left.
+    """
+    recipe = run_recipe(Path(run))
+    if recipe.adapter.method == "full":
+        raise UsageError(
+            "The run trained every weight: there is no adapter to merge",
+            where=run,
+            hint=f"`{Path(run) / 'model'}` is its model, already verified.",
+        )
+    final = Path(output) if output else Path(run) / "merged"
+    require_replaceable(final)
+    trained = load_trained(Path(run), recipe)
+    adapter = trained_part(Path(run), "adapter")
+    like_trained = (base or recipe.export.base) == "dequantized"
+    dtype = export_dtype(recipe)
+    limits = merge_limits(recipe, trained, adapter, dtype)
+    plain = plain_base(recipe.model, trained.auto_class, trained.base if like_trained else None)
+    fit_vocabulary(plain, trained.tokenizer)
+    merged = merge_adapter(plain, adapter)
+    verification = _write_and_verify(
+        merged, trained, final, limits, (dtype, recipe.export.max_shard_size)
+    )
+    return final, verification.as_dict()
+
+
+def export_full(
+    model: Any, tokenizer: Any, recipe: Recipe, folder: Path, batches: list[Batch]
+) -> dict[str, Any]:
+    """Write the model of a ``method: full`` run to ``model/`` and prove it the same way.
+
+    Args:
+        model: The trained model, float32; not changed.
+        tokenizer: Saved with it.
+        recipe: The run's recipe.
+        folder: The run folder.
+        batches: Held-out rows.
+
+    Raises:
+        ExportError: If the saved model differs by more than rounding; nothing is left.
+    """
+    auto_class = TASKS[recipe.task].auto_class
+    dtype = export_dtype(recipe)
+    reference = copy.deepcopy(model).cpu()
+    limits = rounding_limits(reference, batches, dtype)
+    trained = Trained(reference, None, tokenizer, batches, auto_class)
+    saved = copy.deepcopy(reference)
+    options = (dtype, recipe.export.max_shard_size)
+    return _write_and_verify(saved, trained, folder / "model", limits, options).as_dict()
+
+
+def _write_and_verify(
+    model: Any, trained: Trained, final: Path, limits: Limits, options: tuple[torch.dtype, str]
+) -> Verification:
+    dtype, max_shard_size = options
+    part = save_merged(model, trained.tokenizer, final, dtype, max_shard_size)
+    try:
+        verification = verify_folder(
+            trained.reference, part, trained.auto_class, trained.batches, limits
+        )
+        require(verification, final)
+        save_verification(verification, part)
+        publish(part, final)
+    finally:
+        discard(part)
+    return verification
+
+
+def load_trained(folder: Path, recipe: Recipe) -> Trained:
+    """Load a run's trained form from disk, on the CPU, for comparison.
+
+    Raises:
+        UsageError: If the run has no adapter.
+        ModelError: If base or adapter can't be loaded.
+    """
+    adapter = trained_part(folder, "adapter")
+    auto_class = TASKS[recipe.task].auto_class
+    tokenizer = load_tokenizer(ModelSection(name_or_path=str(adapter)))
+    records = read_records(recipe)
+    examples = verification_examples(recipe, records, tokenizer, NUM_ROWS)
+    reference = attach_adapter(_trained_base(recipe, auto_class, tokenizer), adapter)
+    base = _trained_base(recipe, auto_class, tokenizer)
+    batches = verification_batches(recipe, examples, tokenizer.pad_token_id)
+    return Trained(reference, base, tokenizer, batches, auto_class)
+
+
+def verification_batches(recipe: Recipe, examples: Sequence[Any], pad_token_id: int) -> list[Batch]:
+    """Examples as small padded batches."""
+    task = TASKS[recipe.task]
+    return [
+        task.collate(examples[start : start + 8], pad_token_id)
+        for start in range(0, len(examples), 8)
+    ]
+
+
+def merge_limits(recipe: Recipe, trained: Trained, adapter: Path, dtype: torch.dtype) -> Limits:
+    """The limits, fixed from base + adapter before anything is merged."""
+    if dtype == torch.float32:
+        return rounding_limits(trained.reference, trained.batches, dtype)
+    plain = plain_base(recipe.model, trained.auto_class, trained.base)
+    fit_vocabulary(plain, trained.tokenizer)
+    return rounding_limits(attach_adapter(plain, adapter), trained.batches, dtype)
+
+
+def export_dtype(recipe: Recipe) -> torch.dtype:
+    """The precision of exported weights: the recipe's, or that of the checkpoint's config."""
+    if recipe.export.dtype != "auto":
+        return DTYPES[recipe.export.dtype]
+    own = str(getattr(load_config(recipe.model), "dtype", None)).removeprefix("torch.")
+    return DTYPES.get(own, torch.float32)
+
+
+def has_room(total_parameters: int, folder: Path) -> str | None:
+    """Why there is no room to merge a model of this size; ``None`` when there is.
+
+    Merging holds the plain base, its moved copy and the trained form in float32.
+    """
+    memory, disk = 3 * 4 * total_parameters, 4 * total_parameters
+    available = psutil.virtual_memory().available
+    if memory > available:
+        return (
+            f"it takes about {memory / 2**30:.1f} GiB of memory, {available / 2**30:.1f} are free"
+        )
+    free = shutil.disk_usage(folder).free
+    if disk > free:
+        return f"it takes about {disk / 2**30:.1f} GiB of disk, {free / 2**30:.1f} are free"
+    return None
+
+
+def _trained_base(recipe: Recipe, auto_class: str, tokenizer: Any) -> Any:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = compute_dtype(recipe.train.precision, device)
+    weights = dtype if recipe.model.dtype == "auto" else DTYPES[recipe.model.dtype]
+    base = load_model(
+        recipe.model, auto_class=auto_class, dtype=weights, device=torch.device("cpu")
+    )
+    fit_vocabulary(base, tokenizer)
+    return base

@@ -1,0 +1,47 @@
+"""``kft verify``: a merged folder against the run that it came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kft.api.merge import export_dtype, load_trained, merge_limits
+from kft.api.opened import run_recipe, trained_part
+from kft.errors import UsageError
+from kft.export.verify import verify_folder
+
+
+def verify(run: str, model: str) -> dict[str, Any]:
+    """Compare a merged model with the trained form of a run.
+
+    Args:
+        run: The run folder.
+        model: Folder of the merged model.
+
+    Returns:
+        The numbers of a ``verification.json``, ``passed`` among them; nothing is written.
+
+    Raises:
+        UsageError: If one of the two is not there.
+        ExportError: If the folder does not hold exactly the model's weights.
+    """
+    folder = Path(model)
+    if not (folder / "config.json").is_file():
+        raise UsageError(
+            f"There is no model in `{model}`",
+            where=model,
+            expected="a folder with `config.json`, such as a run's `merged/`",
+        )
+    recipe = run_recipe(Path(run))
+    if recipe.adapter.method == "full":
+        raise UsageError(
+            "The run trained every weight, so its model is the trained form itself",
+            where=run,
+            expected="a run with an adapter",
+        )
+    adapter = trained_part(Path(run), "adapter")
+    trained = load_trained(Path(run), recipe)
+    limits = merge_limits(recipe, trained, adapter, export_dtype(recipe))
+    return verify_folder(
+        trained.reference, folder, trained.auto_class, trained.batches, limits
+    ).as_dict()

@@ -1,0 +1,231 @@
+"""The commands: their words, and which function of the api each one calls.
+
+A command imports what it needs when it is called, so that help and a misspelt word answer at
+once. Whatever a library prints meanwhile goes to stderr: stdout is for data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from kft import __version__
+from kft.cli.messages import AtLeast, OneOf, as_json, error_text, tell, wants_color
+from kft.errors import ExportError, RecipeError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class CommandGroup(click.Group):
+    """Commands in the order in which a person needs them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
+        """Their names."""
+        return list(self.commands)
+
+
+def takes_traceback(command: Command) -> Command:
+    """Let a command take ``--traceback``; :func:`main` looks for the word itself."""
+    option = click.option(
+        "--traceback",
+        is_flag=True,
+        expose_value=False,
+        help="Show the Python traceback of an error.",
+    )
+    return option(command)
+
+
+def takes_json(command: Command) -> Command:
+    """Let a command take ``--json``."""
+    return click.option("--json", "wants_json", is_flag=True, help="Print JSON.")(command)
+
+
+def takes_recipe(command: Command) -> Command:
+    """Let a command take a recipe and overrides."""
+    overrides = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+    return click.argument("recipe")(overrides(command))
+
+
+@click.group(
+    cls=CommandGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, message="kft %(version)s")
+@takes_traceback
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Fine-tune Korean GPT and BERT checkpoints, and prove what came out."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@cli.command()
+@takes_recipe
+@click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint.")
+@takes_json
+@takes_traceback
+def finetune(recipe: str, overrides: Sequence[str], resume: bool, wants_json: bool) -> None:
+    """Fine-tune a checkpoint as a recipe says; prints the run folder."""
+    from kft.api.schema import read_recipe
+
+    settings = read_recipe(recipe, overrides)  # a wrong key answers before torch is loaded
+    from kft.cli.display import StderrConsole, TerminalObserver
+
+    observer = TerminalObserver(StderrConsole(), logging_steps=settings.train.logging_steps)
+    with contextlib.redirect_stdout(sys.stderr), contextlib.closing(observer):
+        observer.stage("starting")
+        from kft.api.finetune import finetune as run_recipe
+
+        run = run_recipe(settings, observer=observer, resume=resume)
+    click.echo(as_json(run.result) if wants_json else run.folder)
+
+
+@cli.command()
+@takes_recipe
+@click.option("--show-rows", type=AtLeast(0), default=0, help="Show rows as the model sees them.")
+@takes_json
+@takes_traceback
+def check(recipe: str, overrides: Sequence[str], show_rows: int, wants_json: bool) -> None:
+    """Check recipe, data and tokenizer; trains nothing."""
+    settings = _read_or_tell_all(recipe, overrides)
+    with contextlib.redirect_stdout(sys.stderr):
+        from kft.api.check import check as check_recipe
+
+        checked = check_recipe(settings, show_rows=show_rows)
+    if wants_json:
+        click.echo(as_json(checked.as_dict()))
+    else:
+        from kft.cli.tables import check_text
+
+        colored = wants_color(sys.stdout)
+        click.echo(check_text(checked, colored=colored), color=colored)
+    if checked.has_errors:
+        raise click.exceptions.Exit(2)
+
+
+@cli.command()
+@click.argument("places", nargs=-1, required=True, metavar="RUN|MODEL...")
+@click.option("--data", metavar="FILE", help="Rows to measure on; else the run's held-out rows.")
+@click.option("--max-rows", type=AtLeast(1), help="Use the first rows only.")
+@takes_json
+@takes_traceback
+def evaluate(
+    places: Sequence[str], data: str | None, max_rows: int | None, wants_json: bool
+) -> None:
+    """Measure runs and models on the same rows."""
+    with contextlib.redirect_stdout(sys.stderr):
+        from kft.api.evaluate import evaluate as evaluate_places
+
+        results = evaluate_places(list(places), data=data, max_rows=max_rows)
+    if wants_json:
+        click.echo(as_json(results))
+        return
+    from kft.cli.tables import evaluation_table
+
+    click.echo(evaluation_table(results, _stdout_width()))
+
+
+@cli.command()
+@click.argument("place", metavar="RUN|MODEL")
+@click.option("--prompt", metavar="TEXT", help="Answer this; else a chat, or each line of stdin.")
+@click.option("--system", metavar="TEXT", help="What the model is told first.")
+@click.option("--max-new-tokens", type=AtLeast(1), default=256, help="Tokens per answer at most.")
+@takes_traceback
+def generate(place: str, prompt: str | None, system: str | None, max_new_tokens: int) -> None:
+    """Ask a run or a model."""
+    with contextlib.redirect_stdout(sys.stderr):
+        from kft.api.generate import open_chat
+
+        chat = open_chat(place)
+    from kft.cli.chat import Conversation, answer_lines, answer_once, converse
+
+    conversation = Conversation(chat, system, max_new_tokens)
+    if prompt is not None:
+        answer_once(conversation, prompt)
+    elif sys.stdin.isatty():
+        converse(conversation)
+    else:
+        answer_lines(conversation, sys.stdin)
+
+
+@cli.command()
+@click.argument("run")
+@click.option("--output", metavar="DIR", help="Folder to write; else the run's `merged`.")
+@click.option(
+    "--base",
+    type=OneOf("original", "dequantized"),
+    metavar="original|dequantized",
+    help="What a 4-bit adapter is merged into; else as the recipe says.",
+)
+@takes_json
+@takes_traceback
+def merge(run: str, output: str | None, base: str | None, wants_json: bool) -> None:
+    """Merge an adapter into its base and verify it; prints the folder."""
+    with contextlib.redirect_stdout(sys.stderr):
+        from kft.api.merge import merge as merge_run
+
+        folder, numbers = merge_run(run, output=output, base=base)
+    if wants_json:
+        click.echo(as_json({"folder": str(folder), "verification": numbers}))
+        return
+    from kft.cli.tables import pairs
+
+    tell(pairs(numbers))
+    click.echo(folder)
+
+
+@cli.command()
+@click.argument("run")
+@click.argument("model")
+@takes_json
+@takes_traceback
+def verify(run: str, model: str, wants_json: bool) -> None:
+    """Compare a merged model with the run it came from."""
+    with contextlib.redirect_stdout(sys.stderr):
+        from kft.api.verify import verify as verify_model
+
+        numbers = verify_model(run, model)
+    if wants_json:
+        click.echo(as_json(numbers))
+    else:
+        from kft.cli.tables import pairs
+
+        click.echo(pairs(numbers))
+    if not numbers["passed"]:
+        raise ExportError(f"`{model}` doesn't agree with `{run}`")
+
+
+@cli.command()
+@takes_json
+@takes_traceback
+def schema(wants_json: bool) -> None:
+    """Print every key of a recipe with its meaning and default."""
+    from kft.api.schema import schema_json, schema_text
+
+    click.echo(as_json(schema_json()) if wants_json else schema_text(), nl=wants_json)
+
+
+def _read_or_tell_all(path: str, overrides: Sequence[str]) -> Any:
+    """The recipe; or everything that is wrong with it, on stderr."""
+    from kft.api.schema import find_problems, read_recipe
+
+    try:
+        return read_recipe(path, overrides)
+    except RecipeError:
+        problems = find_problems(path, overrides)
+        if len(problems) < 2:
+            raise
+    text = "\n\n".join(error_text(problem) for problem in problems)
+    tell(text, colored=wants_color(sys.stderr))
+    raise click.exceptions.Exit(2)
+
+
+def _stdout_width() -> int:
+    """Cells of the terminal; 80 when stdout is a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
