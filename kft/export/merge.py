@@ -29,15 +29,8 @@ from kft.recipe.schema import ModelSection
 VERIFICATION = "verification.json"
 """File name of the proof; a folder that has one was written by kft and may be replaced."""
 
-_SAMPLING_OPTIONS = (
-    "temperature",
-    "top_k",
-    "top_p",
-    "min_p",
-    "top_h",
-    "typical_p",
-    "epsilon_cutoff",
-    "eta_cutoff",
+_SAMPLING_OPTIONS = frozenset(
+    "temperature top_k top_p min_p top_h typical_p epsilon_cutoff eta_cutoff".split()
 )
 
 # What PEFT says about things that are seen to here, and proven afterwards.
@@ -211,7 +204,7 @@ def save_merged(
     """Write model and tokenizer as a plain transformers checkpoint beside ``folder``.
 
     Args:
-        model: The merged (or fully trained) model; cast to ``dtype`` in place.
+        model: The merged (or fully trained) model; its weights are not changed.
         tokenizer: Saved with it, chat template included.
         folder: Where the checkpoint is to stand once :func:`publish` has moved it there.
         dtype: Precision of the saved weights.
@@ -224,12 +217,16 @@ def save_merged(
         ExportError: If a weight is too large for ``dtype``, or the disk refuses.
     """
     part = folder.with_name(f"{folder.name}.part")
-    _cast(model, dtype)
+    weights = _cast(model, dtype)
     _drop_unused_sampling_options(model.generation_config)
+    config = copy.deepcopy(model.config)
+    config.dtype = dtype
+    config.architectures = [type(model).__name__]
     try:
         discard(part)
         part.mkdir(parents=True)
-        model.save_pretrained(part, max_shard_size=max_shard_size)
+        model.save_pretrained(part, state_dict=weights, max_shard_size=max_shard_size)
+        config.save_pretrained(part)  # once more: transformers wrote the precision in memory
         tokenizer.save_pretrained(part)
     except (OSError, SafetensorError) as cause:
         discard(part)
@@ -241,17 +238,26 @@ def save_merged(
     return part
 
 
-def _cast(model: nn.Module, dtype: torch.dtype) -> None:
-    for name, parameter in model.named_parameters():
-        was_finite = bool(parameter.isfinite().all())
-        parameter.data = parameter.data.to(dtype)
-        if was_finite and not bool(parameter.isfinite().all()):
-            raise ExportError(
-                f"A merged weight is too large for {str(dtype).removeprefix('torch.')}",
-                where=f"`{name}`",
-                expected=f"at most {torch.finfo(dtype).max:g}",
-                hint="Set `export.dtype: bfloat16`.",
-            )
+def _cast(model: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The model's weights by name in ``dtype``; those that share memory still do."""
+    state: dict[str, Tensor] = {}
+    cast: dict[int, Tensor] = {}  # address of a weight -> what it became
+    for name, value in model.state_dict().items():
+        if not value.is_floating_point():
+            state[name] = value
+            continue
+        address = value.data_ptr()
+        if address not in cast:
+            cast[address] = value.to(dtype)
+            if not bool(cast[address].isfinite().all()) and bool(value.isfinite().all()):
+                raise ExportError(
+                    f"A merged weight is too large for {str(dtype).removeprefix('torch.')}",
+                    where=f"`{name}`",
+                    expected=f"at most {torch.finfo(dtype).max:g}",
+                    hint="Set `export.dtype: bfloat16`.",
+                )
+        state[name] = cast[address]
+    return state
 
 
 def _drop_unused_sampling_options(config: Any) -> None:

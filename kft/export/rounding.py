@@ -96,6 +96,6 @@ def _move_weights(
             is_rounded = torch.ones_like(is_rounded)
         # Numbers of [2^(e-1), 2^e) lie eps * 2^(e-1) apart; below `tiny` they keep that distance.
         exponent = size.clamp(min=numbers.tiny).frexp().exponent
-        half_unit = torch.ldexp(torch.tensor(numbers.eps / 4), exponent)
+        half_unit = torch.ldexp(torch.full_like(size, numbers.eps / 4), exponent)
         error = 2 * torch.rand(weight.shape, generator=generator) - 1
         target.copy_(weight + is_rounded * half_unit * error.to(weight.device))

@@ -38,10 +38,12 @@ def test_it_remembers_until_reset(
 ) -> None:
     talk(["a", "", "b", "/reset", "/system 곰", "c", "/system", "d", "/quit", "e"], monkeypatch)
     out, err = capsys.readouterr()
-    assert (
-        out
-        == "<u:a\\x1b>\n<u:a a:<u:a\\x1b> u:b\\x1b>\n<s:곰 u:c\\x1b>\n<u:c a:<s:곰 u:c\\x1b> u:d\\x1b>\n"
-    )
+    assert out.splitlines() == [
+        "<u:a\\x1b>",
+        "<u:a a:<u:a\\x1b> u:b\\x1b>",
+        "<s:곰 u:c\\x1b>",
+        "<u:c a:<s:곰 u:c\\x1b> u:d\\x1b>",
+    ]
     assert err == (
         "`/reset` forgets what was said, `/system TEXT` sets the system text, `/quit` ends.\n"
         "> > > > Nothing was said.\n"

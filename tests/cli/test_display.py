@@ -142,14 +142,14 @@ def test_a_log_is_not_wrapped() -> None:
         (
             40,
             [
-                "⠋ training ━━╸━━━━━━━━ 200/600  6:40 left",
+                "⠋ training ━━╺━━━━━ 200/600  6:40 left",
                 "  loss 2.0000 · 1,234 tokens/s",
             ],
         ),
         (
             100,
             [
-                f"⠋ training {'━' * 23}╸{'━' * 47} 200/600  6:40 left",
+                f"⠋ training {'━' * 23}╺{'━' * 46} 200/600  6:40 left",
                 "  loss 2.0000 · 1,234 tokens/s · learning rate 1.80e-04 · 3.2 GiB",
             ],
         ),
@@ -172,7 +172,7 @@ def test_the_training_lines_fit(width: int, lines: list[str]) -> None:
 def test_a_stage_with_a_long_korean_title_is_cut() -> None:
     shown = console(20, is_terminal=True)
     shown.print(StageDisplay("모델을 불러오는 중입니다 잠시만요", clock=lambda: 0.0))
-    assert written(shown) == "⠋ 모델을 불러오는 …\n"
+    assert written(shown) == "⠋ 모델을 불러오는  …\n"
 
 
 @pytest.mark.parametrize("width", [40, 100])
@@ -205,7 +205,7 @@ def test_samples_stand_side_by_side_when_there_is_room() -> None:
         "  대한민국의 수도는 어디인가요? 자세히 설명해     서울입니다.\n"
         "  주세요.\n"
         "  before:                                         after:\n"
-        "  수도는 수도는 \\x1b[31m수도는                   대한민국의 수도는 서울특별시입니다.\n"
+        "  수도는 수도는 \\x1b[31m수도는                    대한민국의 수도는 서울특별시입니다.\n"
         "                                                  한강이 흐릅니다.\n"
         "\n"
     )

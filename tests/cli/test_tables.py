@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from kft.api.check import Check, ShownRow
 from kft.cli.messages import visible
 from kft.cli.tables import (
     check_text,
@@ -97,9 +97,9 @@ def test_durations(seconds: float, text: str) -> None:
     assert time_text(seconds) == text
 
 
-ROW = ShownRow(
-    "rows.jsonl:1",
-    [("질문: ", False), ("a\\n\x1b\n", False), ("서", True), ("울\n", True), ("</s>", True)],
+ROW: Any = SimpleNamespace(
+    place="rows.jsonl:1",
+    tokens=[("질문: ", False), ("a\\n\x1b\n", False), ("서", True), ("울\n", True), ("</s>", True)],
 )
 
 
@@ -119,15 +119,16 @@ def test_targets_are_coloured_on_a_terminal() -> None:
 
 
 def test_check() -> None:
-    check = Check(
-        {"model": "gpt2", "targets": "60 %"},
-        [
+    check: Any = SimpleNamespace(
+        facts={"model": "gpt2", "targets": "60 %"},
+        findings=[
             Finding("error", "Row has no target", "rows.jsonl:3", "Raise `data.max_length`."),
             Finding("warning", "Rows are cut", "rows.jsonl:7", count=2),
             Finding("warning", "Rows repeat"),
             Finding("note", "No end token"),
         ],
-        [ROW],
+        shown=[ROW],
+        has_errors=True,
     )
     assert check_text(check, colored=False) == (
         "model    gpt2\n"
@@ -162,7 +163,8 @@ def test_check() -> None:
     ],
 )
 def test_verdict(findings: list[Finding], verdict: str) -> None:
-    assert check_text(Check({}, findings), colored=False).splitlines()[-1] == verdict
+    check: Any = SimpleNamespace(facts={}, findings=findings, shown=[], has_errors=False)
+    assert check_text(check, colored=False) == "\n\n".join([*map(str, findings), verdict])
 
 
 @pytest.mark.parametrize(
