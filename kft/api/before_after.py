@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from kft.api.dataset import prompt_text
@@ -29,6 +31,27 @@ def measure_held_out(loaded: Loaded, module: Any) -> Measurement | None:
         )
 
 
+def write_rows(path: Path, loaded: Loaded, base: Measurement, tuned: Measurement) -> None:
+    """One line per held-out row: where it stands, and its loss before and after.
+
+    ``base_nats`` and ``tuned_nats`` are summed over the row's ``num_targets``; where answers are
+    labels, ``label``, ``base_label`` and ``tuned_label`` are their indices.
+    """
+    with path.open("w", encoding="utf-8") as file:
+        for row, example in enumerate(loaded.data.held_out.examples):
+            line: dict[str, Any] = {
+                "place": example.place,
+                "num_targets": int(base.rows["counts"][row]),
+                "base_nats": base.rows["totals"][row],
+                "tuned_nats": tuned.rows["totals"][row],
+            }
+            if "predicted" in base.rows:
+                line["label"] = example.label
+                line["base_label"] = int(base.rows["predicted"][row])
+                line["tuned_label"] = int(tuned.rows["predicted"][row])
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
 def sample_answers(loaded: Loaded) -> list[Sample]:
     """The base model's answers to the first held-out prompts."""
     records = loaded.data.held_out_records[: loaded.recipe.evaluate.generate]
@@ -49,11 +72,13 @@ def answer_again(loaded: Loaded, samples: Sequence[Sample]) -> list[Sample]:
 
 
 def _answers(loaded: Loaded, prompts: Sequence[str]) -> list[str]:
+    is_text = loaded.records.layout.format == "text"
     with loaded.accelerator.autocast():
-        return generate(
+        answers = generate(
             loaded.model,
             loaded.tokenizer,
             prompts,
             max_new_tokens=loaded.recipe.evaluate.max_new_tokens,
-            adds_special_tokens=loaded.records.layout.format == "text",
+            adds_special_tokens=is_text,
         )
+    return answers if is_text else [answer.strip() for answer in answers]

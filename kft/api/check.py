@@ -18,6 +18,8 @@ from kft.recipe.reader import Overrides
 from kft.tasks.registry import TASKS
 from kft.tasks.task import Example
 
+_LONGEST_CHARACTER = 4  # bytes of UTF-8, so tokens of a byte-level vocabulary at most
+
 
 @dataclass(frozen=True)
 class ShownRow:
@@ -102,10 +104,15 @@ def _facts(records: Records, prepared: Prepared, config: Any) -> dict[str, str]:
 
 
 def _shown(example: Example, tokenizer: Any) -> ShownRow:
-    return ShownRow(
-        example.place,
-        [
-            (tokenizer.decode([token]), label != IGNORE_INDEX)
-            for token, label in zip(example.input_ids, example.labels, strict=True)
-        ],
-    )
+    """The row's tokens; those that hold parts of one character are shown together."""
+    shown: list[tuple[str, bool]] = []
+    pending: list[int] = []
+    for token, label in zip(example.input_ids, example.labels, strict=True):
+        pending.append(token)
+        text = tokenizer.decode(pending)
+        if not text.endswith("\ufffd") or len(pending) == _LONGEST_CHARACTER:
+            shown.append((text, label != IGNORE_INDEX))
+            pending = []
+    if pending:
+        shown.append((tokenizer.decode(pending), example.labels[-1] != IGNORE_INDEX))
+    return ShownRow(example.place, shown)

@@ -46,13 +46,14 @@ class Chat:
         else:
             renderer = TemplateRenderer(tokenizer, template)
             prompts = [renderer.prompt(messages) for messages in conversations]
-        return generate(
+        answers = generate(
             self.opened.model,
             tokenizer,
             prompts,
             max_new_tokens=max_new_tokens,
             adds_special_tokens=template is None,
         )
+        return answers if template is None else [answer.strip() for answer in answers]
 
 
 def open_chat(place: str) -> Chat:

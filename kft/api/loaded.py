@@ -18,6 +18,7 @@ from kft.models.adapters import add_adapter, count_parameters
 from kft.models.loader import clean_generation_config, load_config, load_model, load_tokenizer
 from kft.models.new_tokenizer import train_tokenizer
 from kft.models.precision import DTYPES, compute_dtype, dtype_name
+from kft.models.quiet import without_deprecations
 from kft.models.vocabulary import fit_vocabulary
 from kft.recipe.schema import Recipe
 from kft.tasks.registry import TASKS
@@ -83,7 +84,8 @@ def load(recipe: Recipe, observer: Observer) -> Loaded:
     model = add_adapter(model, recipe.adapter, recipe.task, new_token_ids)
     checkpointing = _wants_checkpointing(recipe, model, device)
     if checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        with without_deprecations():
+            model.gradient_checkpointing_enable({"use_reentrant": False})
     choices = {
         "train.precision": dtype_name(dtype),
         "model.dtype": dtype_name(weights),

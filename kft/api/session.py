@@ -11,7 +11,7 @@ from typing import Any
 
 from accelerate.utils import set_seed
 
-from kft.api.before_after import answer_again, measure_held_out, sample_answers
+from kft.api.before_after import answer_again, measure_held_out, sample_answers, write_rows
 from kft.api.loaded import Loaded, load
 from kft.api.merge import NUM_ROWS, export_full, has_room, merge, verification_batches
 from kft.api.observer import Observer
@@ -107,6 +107,8 @@ def _run_steps(recipe: Recipe, folder: Path, observer: Observer) -> Iterator[Ste
     result = _result(loaded, plan.total_steps, train_seconds, base, tuned)
     result["samples"] = [asdict(sample) for sample in finished]
     write_json(folder / "result.json", result)
+    if base and tuned:
+        write_rows(folder / "held_out.jsonl", loaded, base, tuned)
     observer.evaluation("tuned", result)
     observer.samples(finished)
     result["verification"] = _export(loaded, folder, observer)

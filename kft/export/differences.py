@@ -158,7 +158,9 @@ def _logits(model: nn.Module, row: Batch) -> Tensor:
 
 
 @torch.no_grad()
-def worst_layer(reference: nn.Module, merged: nn.Module, batch: Batch) -> tuple[str, float]:
+def worst_layer(
+    reference: nn.Module, merged: nn.Module, batch: Batch
+) -> tuple[str, float] | tuple[None, None]:
     """The layer whose output differs most when both models' layers get the same input.
 
     The input is the one the layer has in the reference, so a fault is seen where it is and not
@@ -171,7 +173,7 @@ def worst_layer(reference: nn.Module, merged: nn.Module, batch: Batch) -> tuple[
 
     Returns:
         The layer's name in ``merged`` and ||difference|| / ||reference output||; infinite when
-        an output isn't finite.
+        an output isn't finite. ``None`` twice when no layer could be looked at.
     """
     layers = dict(reference.named_modules())
     prefix = "base_model.model." if "base_model.model" in layers else ""
@@ -188,6 +190,8 @@ def worst_layer(reference: nn.Module, merged: nn.Module, batch: Batch) -> tuple[
     finally:
         for handle in handles:
             handle.remove()
+    if not differences:
+        return None, None
     name = max(differences, key=differences.__getitem__)
     return name, differences[name]
 
@@ -197,21 +201,17 @@ def _comparison(name: str, layer: nn.Module, differences: dict[str, float]) -> A
     device = next(layer.parameters()).device
 
     def hook(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
-        here = _first_tensor(output).double().cpu()
+        if not isinstance(output, Tensor):
+            return
+        here = output.double().cpu()
         inputs = tuple(_as_float32(value, device) for value in inputs)
         named = {key: _as_float32(value, device) for key, value in named.items()}
-        there = _first_tensor(layer(*inputs, **named))
-        norm = float(here.norm()) or 1.0
-        difference = float((here - there.double().cpu()).norm()) / norm
+        there = layer(*inputs, **named).double().cpu()
+        difference = float((here - there).norm()) / (float(here.norm()) or 1.0)
         difference = difference if math.isfinite(difference) else math.inf
         differences[name] = max(differences.get(name, 0.0), difference)
 
     return hook
-
-
-def _first_tensor(output: Any) -> Tensor:
-    tensor: Tensor = output if isinstance(output, Tensor) else output[0]
-    return tensor
 
 
 def _as_float32(value: Any, device: torch.device) -> Any:

@@ -14,13 +14,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import bitsandbytes
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from kft.errors import ExportError, ModelError
+from kft.export.dequantize import dequantized_weight, is_quantized
 from kft.models.adapters import attach_adapter
 from kft.models.loader import load_model, vocabulary_rows
 from kft.models.vocabulary import resize_vocabulary
@@ -29,8 +29,9 @@ from kft.recipe.schema import ModelSection
 VERIFICATION = "verification.json"
 """File name of the proof; a folder that has one was written by kft and may be replaced."""
 
-_SAMPLING_OPTIONS = frozenset(
-    "temperature top_k top_p min_p top_h typical_p epsilon_cutoff eta_cutoff".split()
+_SAMPLING_OPTIONS = (
+    *("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p"),
+    *("epsilon_cutoff", "eta_cutoff"),
 )
 
 # What PEFT says about things that are seen to here, and proven afterwards.
@@ -104,30 +105,6 @@ def _take_weights(plain: nn.Module, trained: nn.Module) -> None:
                 if isinstance(layer, Conv1D):  # holds (inputs, outputs), even where square
                     value = value.T
             parameter.data.copy_(value)
-
-
-def is_quantized(layer: nn.Module) -> bool:
-    """Whether bitsandbytes holds the layer's weight in 4 or 8 bits."""
-    return isinstance(layer, bitsandbytes.nn.Linear4bit | bitsandbytes.nn.Linear8bitLt)
-
-
-def dequantized_weight(layer: Any) -> Tensor:
-    """The weight of a quantized layer as its kernels read it, float32 (outputs, inputs)."""
-    values: Tensor
-    weight = layer.weight
-    if isinstance(layer, bitsandbytes.nn.Linear4bit):
-        if getattr(weight.quant_state, "packing_format_for_cpu", False):
-            raise ExportError(
-                "The base's 4-bit weights were repacked by an evaluation",
-                expected="a base loaded by kft, which keeps bitsandbytes from doing so",
-            )
-        state = copy.copy(weight.quant_state)
-        state.dtype = torch.float32
-        values = bitsandbytes.functional.dequantize_4bit(weight.data, state)
-    else:
-        scales = weight.SCB if layer.state.SCB is None else layer.state.SCB
-        values = bitsandbytes.functional.int8_vectorwise_dequant(weight.data, scales)
-    return values
 
 
 def load_adapter(base: Any, adapter_folder: Path) -> Any:

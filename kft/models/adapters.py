@@ -15,6 +15,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from kft.errors import ModelError, name_list, nearest_name
+from kft.models.quiet import without_deprecations
 from kft.recipe.schema import AdapterSection
 
 _TASK_TYPES = {"causal_lm": TaskType.CAUSAL_LM}
@@ -62,7 +63,8 @@ def add_adapter(
     )
     _check_modules_to_save(model, section)
     try:
-        return get_peft_model(model, config)
+        with without_deprecations():
+            return get_peft_model(model, config)
     except (ValueError, TypeError, NotImplementedError) as cause:
         raise ModelError(f"peft can't add this adapter: {cause}", where="`adapter`") from cause
 
@@ -214,7 +216,8 @@ def attach_adapter(model: Any, folder: str | Path, *, is_trainable: bool = False
         ModelError: If the adapter can't be read or does not fit the model.
     """
     try:
-        return PeftModel.from_pretrained(model, str(folder), is_trainable=is_trainable)
+        with without_deprecations():
+            return PeftModel.from_pretrained(model, str(folder), is_trainable=is_trainable)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as cause:
         raise ModelError(
             f"The adapter in `{folder}` doesn't load onto the base: {_first_line(cause)}",

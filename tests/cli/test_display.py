@@ -142,7 +142,7 @@ def test_a_log_is_not_wrapped() -> None:
         (
             40,
             [
-                "⠋ training ━━╺━━━━━ 200/600  6:40 left",
+                "⠋ training ━━━╺━━━━━━ 200/600  6:40 left",
                 "  loss 2.0000 · 1,234 tokens/s",
             ],
         ),

@@ -1,0 +1,21 @@
+"""Warnings of libraries about each other, of which kft's user can do nothing."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def without_deprecations() -> Iterator[None]:
+    """Leave out that peft and transformers disagree on the name of activation checkpointing.
+
+    transformers 5.23 renamed ``gradient_checkpointing_enable`` and ``is_gradient_checkpointing``;
+    peft 0.21 and transformers 5.17 know only the older names, so these are what is called.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="`(is_)?gradient_checkpointing", category=FutureWarning
+        )
+        yield
