@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- the table's lines are long
 """NSMC with the small Korean GPT: base, LoRA, QLoRA and full fine-tuning, three seeds each.
 
     python benchmarks/nsmc.py [--jobs 2] [--report-only]

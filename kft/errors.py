@@ -15,9 +15,9 @@ Exit code 2 means: found before any training, mend the input. 1 means: failed la
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 Severity = Literal["error", "warning", "note"]
 
@@ -94,7 +94,12 @@ class TrainError(KftError):
 
 
 class ExportError(KftError):
-    """A merged model can't be written, or doesn't agree with its adapter."""
+    """A merged model can't be written, or doesn't agree with its adapter.
+
+    ``numbers`` holds those of the verification when that is what failed.
+    """
+
+    numbers: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ class TerminalObserver:
         shown = [
             f"{measure} {value_text(value)}"
             for measure, value in numbers.items()
-            if isinstance(value, int | float)
+            if isinstance(value, int | float) and (name == "base" or measure[:4] != "num_")
         ]
         if shown:
             self._line(f"{visible(name)}: {', '.join(shown)}")
@@ -125,7 +125,10 @@ class TerminalObserver:
         finished = [sample for sample in samples if sample.tuned is not None]
         for number, sample in enumerate(finished, start=1):
             self._line(f"sample {number} of {len(finished)}")
-            self.console.print(_sample(sample, self.console.width))
+            if self.is_live and self.console.width >= _SIDE_BY_SIDE:
+                self.console.print(_side_by_side(sample))
+            else:
+                self._stacked(sample)
             self._line("")
 
     def close(self) -> None:
@@ -150,34 +153,40 @@ class TerminalObserver:
         """Print a line that may have colours; in a log it is never wrapped."""
         self.console.print(Text.from_ansi(text), soft_wrap=not self.is_live)
 
+    def _stacked(self, sample: Sample) -> None:
+        """One text above the other; wrapped by cells on a terminal."""
+        for name, text in _texts(sample).items():
+            label = f"  {name:9}  "
+            width = max(self.console.width - len(label), 10)
+            lines = text.wrap(self.console, width) if self.is_live else text.split("\n")
+            for number, line in enumerate(lines):
+                start = label if number == 0 else " " * len(label)
+                self.console.print(Text(start) + line, soft_wrap=not self.is_live)
+
     def _live_lines(self) -> RenderableType:
         return self._stage or Text("")
 
 
-def _sample(sample: Sample, width: int) -> Table:
-    """A sample's four texts with their names; from ``_SIDE_BY_SIDE`` cells on in two columns."""
+def _texts(sample: Sample) -> dict[str, Text]:
+    """The four texts of a sample by name, safe to print."""
     texts = {
         "prompt": sample.prompt,
         "reference": sample.reference,
         "before": sample.base,
         "after": sample.tuned or "",
     }
-    cells = {name: Text(_lines(text), overflow="fold") for name, text in texts.items()}
-    if width < _SIDE_BY_SIDE:
-        stacked = Table.grid(padding=(0, 2, 0, 0))
-        stacked.add_column(no_wrap=True)
-        stacked.add_column(overflow="fold")
-        for name, text in cells.items():
-            stacked.add_row(Text(f"  {name}"), text)
-        return stacked
-    beside = Table.grid(padding=(0, 2, 0, 0), expand=True)
-    beside.add_column(ratio=1, overflow="fold")
-    beside.add_column(ratio=1, overflow="fold")
+    return {
+        name: Text(visible(text.replace("\t", "    ").strip(), "\n"), overflow="fold")
+        for name, text in texts.items()
+    }
+
+
+def _side_by_side(sample: Sample) -> Table:
+    texts = _texts(sample)
+    columns = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    columns.add_column(ratio=1, overflow="fold")
+    columns.add_column(ratio=1, overflow="fold")
     for left, right in (("prompt", "reference"), ("before", "after")):
-        beside.add_row(Text(f"  {left}:"), Text(f"{right}:"))
-        beside.add_row(Padding(cells[left], (0, 0, 0, 2)), cells[right])
-    return beside
-
-
-def _lines(text: str) -> str:
-    return visible(text.replace("\t", "    ").strip(), "\n")
+        columns.add_row(Text(f"  {left}:"), Text(f"{right}:"))
+        columns.add_row(Padding(texts[left], (0, 0, 0, 2)), texts[right])
+    return columns

@@ -132,8 +132,9 @@ def load_adapter(base: Any, adapter_folder: Path) -> Any:
 def fold_adapter(adapted: Any) -> Any:
     """What :func:`load_adapter` gave, as one plain transformers model in float32.
 
-    Tied embeddings stay tied, unless the adapter holds one of the two for itself; then the
-    model's configuration says that they are not, or the saved head would be lost on loading.
+    An embedding and a head that were tied and still are equal stay tied: PEFT unties them when
+    it gave each its own copy. Where the adapter made them differ, the model's configuration
+    says that they are not tied, or the saved head would be lost on loading.
 
     Raises:
         ExportError: If a merged weight isn't finite.
@@ -141,12 +142,14 @@ def fold_adapter(adapted: Any) -> Any:
     with warnings.catch_warnings():
         for message in _EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=message, category=UserWarning)
+        was_tied = bool(adapted.config.get_text_config().tie_word_embeddings)
         try:
             merged = adapted.merge_and_unload(safe_merge=True)
         except ValueError as cause:
             raise _not_mergeable("the adapter", cause) from cause
-    _settle_tying(merged)
-    return merged.float().eval()
+    merged.float()
+    _settle_tying(merged, was_tied=was_tied)
+    return merged.eval()
 
 
 def merge_adapter(base: Any, adapter_folder: Path) -> Any:
@@ -162,17 +165,16 @@ def _not_mergeable(where: str, cause: Exception) -> ExportError:
     )
 
 
-def _settle_tying(model: Any) -> None:
-    """Make ``tie_word_embeddings`` say what the weights are, so that loading agrees with it."""
+def _settle_tying(model: Any, *, was_tied: bool) -> None:
+    """Make weights and ``tie_word_embeddings`` say the same, so that loading agrees with both."""
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     if head is None:
         return
-    is_tied = head.weight.data_ptr() == embedding.weight.data_ptr()
+    is_tied = was_tied and torch.equal(head.weight, embedding.weight)
     if is_tied:
-        head.weight = embedding.weight  # one parameter, not only one storage
+        head.weight = embedding.weight
     for config in (model.config, model.config.get_text_config()):
-        if hasattr(config, "tie_word_embeddings"):
-            config.tie_word_embeddings = is_tied
+        config.tie_word_embeddings = is_tied
 
 
 def save_merged(

@@ -76,7 +76,10 @@ def test_half_precision_is_within_its_limits(
 
 
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float32, torch.float16, pytest.param(torch.bfloat16, marks=pytest.mark.slow)],
+)
 def test_transposed_c_proj_is_caught_and_named(
     dtype: torch.dtype,
     quantization: str,
