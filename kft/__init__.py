@@ -9,7 +9,6 @@ a row, ``V`` vocabulary, ``D`` hidden width, ``N`` targets, ``r`` rank.
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +21,11 @@ if TYPE_CHECKING:
     from kft.recipe.schema import Recipe
     from kft.train.loop import StepStats
 
-# Nothing leaves the machine unasked: transformers would ask a service to convert checkpoints,
-# datasets would count a download, and bitsandbytes says that it found no kernels on the hub.
+# Nothing leaves the machine unasked: transformers would ask a service to convert checkpoints, and
+# datasets would count a download.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 __version__ = "0.1.0"
 

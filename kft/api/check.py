@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import transformers
 
-from kft.api.dataset import Prepared, Records, prepare, read_records, texts_of
+from kft.api.dataset import Prepared, Records
 from kft.api.finetune import RecipeOrPath, as_recipe
+from kft.api.loaded import load_data
+from kft.api.run_folder import check_place
 from kft.errors import Finding
-from kft.models.loader import load_config, load_tokenizer
-from kft.models.new_tokenizer import train_tokenizer
+from kft.models.precision import compute_dtype, weights_dtype
 from kft.ops.losses import IGNORE_INDEX
 from kft.recipe.reader import Overrides
 from kft.tasks.registry import TASKS
@@ -74,15 +77,20 @@ def check(
     recipe = as_recipe(recipe_or_path, overrides)
     transformers.utils.logging.set_verbosity_error()
     task = TASKS[recipe.task]
-    records = read_records(recipe)
-    config = load_config(recipe.model)
-    if recipe.model.tokenizer == "train":
-        tokenizer = train_tokenizer(texts_of(records.train), config)
-    else:
-        tokenizer = load_tokenizer(recipe.model)
-    prepared = prepare(recipe, records, tokenizer, task)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    weights_dtype(recipe.model.dtype, compute_dtype(recipe.train.precision, device), device)
+    place = _place_findings(Path(recipe.output_dir))
+    config, records, tokenizer, prepared = load_data(recipe, task)
     shown = [_shown(example, tokenizer) for example in prepared.train.examples[:show_rows]]
-    return Check(_facts(records, prepared, config), prepared.findings, shown)
+    return Check(_facts(records, prepared, config), [*prepared.findings, *place], shown)
+
+
+def _place_findings(folder: Path) -> list[Finding]:
+    check_place(folder)
+    if not folder.exists() or not any(folder.iterdir()):
+        return []
+    what = f"The run folder `{folder}` is not empty: `kft finetune` will refuse it"
+    return [Finding("warning", what, where="`output_dir`")]
 
 
 def _facts(records: Records, prepared: Prepared, config: Any) -> dict[str, str]:

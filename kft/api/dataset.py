@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from kft.api.row_checks import check_positions, check_template, findings, nothing_left
 from kft.data.batches import hold_out
 from kft.data.files import resolve_files
 from kft.data.formats import Dropped, label_names, to_records
@@ -82,16 +83,21 @@ def read_records(recipe: Recipe) -> Records:
     labels = _labels(rows, layout, data)
     train = _keep(rows, layout, labels, data, dropped)
     num_rows = len(rows)
+    if not train:
+        raise nothing_left(files, dropped)
     if data.eval is None:
         kept, apart = hold_out(len(train), data.eval_fraction, recipe.train.seed)
         train, held_out = [train[row] for row in kept], [train[row] for row in apart]
     else:
         eval_files = resolve_files(data.eval, "data.eval")
         rows = _rows(eval_files)
-        held_out = _keep(rows, choose_layout(rows[0], data), labels, data, dropped)
+        left_out: dict[str, list[str]] = defaultdict(list)
+        held_out = _keep(rows, choose_layout(rows[0], data), labels, data, left_out)
+        if not held_out:
+            raise nothing_left(eval_files, left_out)
+        for reason, places in left_out.items():
+            dropped[reason] += places
         files = [*files, *eval_files]
-    if not train:
-        raise DataError("No row is left to train on", where=", ".join(map(str, files)))
     return Records(
         train=train,
         held_out=_some(held_out, recipe.evaluate.max_rows, recipe.train.seed),
@@ -103,15 +109,30 @@ def read_records(recipe: Recipe) -> Records:
     )
 
 
-def prepare(recipe: Recipe, records: Records, tokenizer: Any, task: Task) -> Prepared:
+def prepare(
+    recipe: Recipe,
+    records: Records,
+    tokenizer: Any,
+    task: Task,
+    *,
+    positions: int | None = None,
+) -> Prepared:
     """Render and encode the records.
 
+    Args:
+        recipe: The recipe.
+        records: Its rows.
+        tokenizer: The model's.
+        task: The recipe's task.
+        positions: Tokens per row that the model can take; ``None`` is no limit.
+
     Raises:
-        DataError: If a row can't be rendered or has nothing to learn.
+        DataError: If a row can't be rendered, has nothing to learn or is longer than the model.
         RecipeError: If the template can't be used.
     """
     note, chat_template = choose_template(recipe.data.template, records.layout.format, tokenizer)
     renderer = TemplateRenderer(tokenizer, chat_template, recipe.data.train_on)
+    check_template(recipe.data.template, records.train, renderer)
     options = EncodeOptions(recipe.data.max_length, recipe.data.on_too_long)
 
     def encode(record: Record) -> list[Example]:
@@ -130,6 +151,7 @@ def prepare(recipe: Recipe, records: Records, tokenizer: Any, task: Task) -> Pre
         [encode(with_answer(record, name))[0] for record in held_out_records]
         for name in records.labels
     ]
+    check_positions([train, held_out, *by_label], positions)
     dropped = dict(records.dropped)
     if too_long:
         dropped[f"longer than {recipe.data.max_length} tokens"] = too_long
@@ -140,7 +162,7 @@ def prepare(recipe: Recipe, records: Records, tokenizer: Any, task: Task) -> Pre
         held_out_records=held_out_records,
         renderer=renderer,
         template_note=note,
-        findings=list(_findings(dataset, tokenizer)),
+        findings=list(findings(dataset, tokenizer)),
     )
 
 
@@ -246,33 +268,6 @@ def _encode_all(
         examples += encoded
         kept.append(record)
     return examples, kept
-
-
-def _findings(dataset: Dataset, tokenizer: Any) -> Iterator[Finding]:
-    for reason, places in dataset.dropped.items():
-        yield Finding("note", f"Rows left out: {reason}", where=places[0], count=len(places))
-    cut = [example.place for example in dataset.examples if example.was_truncated]
-    if cut:
-        yield Finding(
-            "warning",
-            "Rows are longer than `data.max_length`; their answers are cut and have no end token",
-            where=cut[0],
-            hint="Raise `data.max_length`, or set `data.on_too_long: drop`.",
-            count=len(cut),
-        )
-    endless = [
-        example.place
-        for example in dataset.examples
-        if not example.end_is_target and not example.was_truncated
-    ]
-    if endless:
-        yield Finding(
-            "warning",
-            f"Answers don't end with the end token `{tokenizer.eos_token}`: the model may not stop",
-            where=endless[0],
-            hint="Write `{{ eos_token }}` after each answer in the template.",
-            count=len(endless),
-        )
 
 
 def _sha256(path: Path) -> str:

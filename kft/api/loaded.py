@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
 from kft.api.dataset import Prepared, Records, prepare, read_records, texts_of
 from kft.api.observer import Observer
 from kft.api.run_folder import device_name
 from kft.errors import UsageError
-from kft.models.adapters import add_adapter, count_parameters
+from kft.models.adapters import add_adapter, check_adapter, count_parameters
+from kft.models.architecture import check_architecture, num_positions, skeleton
+from kft.models.checkpoint_files import check_weight_files
 from kft.models.loader import clean_generation_config, load_config, load_model, load_tokenizer
 from kft.models.new_tokenizer import train_tokenizer
-from kft.models.precision import DTYPES, compute_dtype, dtype_name
-from kft.models.quiet import without_deprecations
+from kft.models.precision import compute_dtype, dtype_name, weights_dtype
+from kft.models.quiet import silence_transformers, without_deprecations
+from kft.models.saved_adapter import check_saved_adapter
 from kft.models.vocabulary import fit_vocabulary
 from kft.recipe.schema import Recipe
 from kft.tasks.registry import TASKS
@@ -54,28 +58,20 @@ class Loaded:
 
 def load(recipe: Recipe, observer: Observer) -> Loaded:
     """Read the data and load the model; raises whatever is wrong before anything is written."""
-    # transformers' own progress bars and advice would write over the display.
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
+    silence_transformers()
     task = TASKS[recipe.task]
     accelerator = make_accelerator(recipe)
     device = accelerator.device
     dtype = compute_dtype(recipe.train.precision, device)
+    weights = weights_dtype(recipe.model.dtype, dtype, device)
     observer.stage("reading data")
-    records = read_records(recipe)
-    config = load_config(recipe.model)
-    if recipe.model.tokenizer == "train":
-        tokenizer = train_tokenizer(texts_of(records.train), config)
-    else:
-        tokenizer = load_tokenizer(recipe.model)
-    data = prepare(recipe, records, tokenizer, task)
+    _, records, tokenizer, data = load_data(recipe, task)
     if records.layout.format != "text":  # running text has no turns to render
         tokenizer.chat_template = data.renderer.chat_template
     for finding in data.findings:
         observer.finding(finding)
     observer.stage("loading the model")
     set_seed(recipe.train.seed)
-    weights = dtype if recipe.model.dtype == "auto" else DTYPES[recipe.model.dtype]
     if recipe.adapter.method == "full":
         weights = torch.float32
     model = load_model(recipe.model, auto_class=task.auto_class, dtype=weights, device=device)
@@ -107,6 +103,37 @@ def load(recipe: Recipe, observer: Observer) -> Loaded:
     return Loaded(recipe, task, records, data, tokenizer, model, accelerator, dtype, choices)
 
 
+def load_data(recipe: Recipe, task: Task) -> tuple[Any, Records, Any, Prepared]:
+    """Everything that is known without weights: configuration, rows, tokenizer, examples.
+
+    Raises:
+        KftError: With exit code 2 for the first thing that can't be used.
+    """
+    records = read_records(recipe)
+    config = load_config(recipe.model)
+    _check_model(recipe, config, task)
+    if recipe.model.tokenizer == "train":
+        tokenizer = train_tokenizer(texts_of(records.train), config)
+    else:
+        tokenizer = load_tokenizer(recipe.model)
+    data = prepare(recipe, records, tokenizer, task, positions=num_positions(config))
+    return config, records, tokenizer, data
+
+
+def _check_model(recipe: Recipe, config: Any, task: Task) -> None:
+    """What the checkpoint's files and its modules' shapes say, before its weights are read."""
+    check_architecture(config, task.auto_class)
+    folder, section = Path(recipe.model.name_or_path), recipe.adapter
+    if recipe.model.init == "pretrained" and folder.is_dir():
+        check_weight_files(folder)
+    if section.method != "full" and section.start_from is not None:
+        check_saved_adapter(Path(section.start_from), recipe.model.name_or_path)
+    if not recipe.model.trust_remote_code:  # a checkpoint's own code may compute as it is built
+        model = skeleton(config, recipe.model, task.auto_class)
+        if section.method != "full" and section.start_from is None:
+            check_adapter(model, section)
+
+
 def make_accelerator(recipe: Recipe) -> Accelerator:
     """The run's one Accelerator: one process until several are asked for.
 
@@ -116,6 +143,8 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = compute_dtype(recipe.train.precision, device)
     mixed = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
+    # accelerate keeps the first precision of a process; a notebook may run with another next.
+    AcceleratorState._reset_state()
     accelerator = Accelerator(mixed_precision=mixed, cpu=device.type == "cpu")
     if accelerator.num_processes > 1:
         raise UsageError(

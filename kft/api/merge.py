@@ -17,7 +17,8 @@ from kft.api.opened import run_recipe, trained_part
 from kft.errors import UsageError
 from kft.export.merge import (
     discard,
-    merge_adapter,
+    fold_adapter,
+    load_adapter,
     plain_base,
     publish,
     require_replaceable,
@@ -25,9 +26,9 @@ from kft.export.merge import (
 )
 from kft.export.rounding import Limits, rounding_limits
 from kft.export.verify import Verification, require, save_verification, verify_folder
-from kft.models.adapters import attach_adapter
 from kft.models.loader import load_config, load_model, load_tokenizer
 from kft.models.precision import DTYPES, compute_dtype
+from kft.models.quiet import silence_transformers
 from kft.models.vocabulary import fit_vocabulary
 from kft.recipe.schema import ModelSection, Recipe
 from kft.tasks.registry import TASKS
@@ -85,12 +86,14 @@ def merge(
     require_replaceable(final)
     trained = load_trained(Path(run), recipe)
     adapter = trained_part(Path(run), "adapter")
-    like_trained = (base or recipe.export.base) == "dequantized"
     dtype = export_dtype(recipe)
-    limits = merge_limits(recipe, trained, adapter, dtype)
-    plain = plain_base(recipe.model, trained.auto_class, trained.base if like_trained else None)
-    fit_vocabulary(plain, trained.tokenizer)
-    merged = merge_adapter(plain, adapter)
+    adapted = adapted_base(recipe, trained, adapter)
+    limits = rounding_limits(adapted, trained.batches, dtype)
+    if (base or recipe.export.base) == "original":
+        original = plain_base(recipe.model, trained.auto_class)
+        fit_vocabulary(original, trained.tokenizer)
+        adapted = load_adapter(original, adapter)
+    merged = fold_adapter(adapted)
     verification = _write_and_verify(
         merged, trained, final, limits, (dtype, recipe.export.max_shard_size)
     )
@@ -117,9 +120,8 @@ def export_full(
     reference = copy.deepcopy(model).cpu()
     limits = rounding_limits(reference, batches, dtype)
     trained = Trained(reference, None, tokenizer, batches, auto_class)
-    saved = copy.deepcopy(reference)
     options = (dtype, recipe.export.max_shard_size)
-    return _write_and_verify(saved, trained, folder / "model", limits, options).as_dict()
+    return _write_and_verify(reference, trained, folder / "model", limits, options).as_dict()
 
 
 def _write_and_verify(
@@ -146,12 +148,13 @@ def load_trained(folder: Path, recipe: Recipe) -> Trained:
         UsageError: If the run has no adapter.
         ModelError: If base or adapter can't be loaded.
     """
+    silence_transformers()
     adapter = trained_part(folder, "adapter")
     auto_class = TASKS[recipe.task].auto_class
     tokenizer = load_tokenizer(ModelSection(name_or_path=str(adapter)))
     records = read_records(recipe)
     examples = verification_examples(recipe, records, tokenizer, NUM_ROWS)
-    reference = attach_adapter(_trained_base(recipe, auto_class, tokenizer), adapter)
+    reference = load_adapter(_trained_base(recipe, auto_class, tokenizer), adapter)
     base = _trained_base(recipe, auto_class, tokenizer)
     batches = verification_batches(recipe, examples, tokenizer.pad_token_id)
     return Trained(reference, base, tokenizer, batches, auto_class)
@@ -166,13 +169,11 @@ def verification_batches(recipe: Recipe, examples: Sequence[Any], pad_token_id: 
     ]
 
 
-def merge_limits(recipe: Recipe, trained: Trained, adapter: Path, dtype: torch.dtype) -> Limits:
-    """The limits, fixed from base + adapter before anything is merged."""
-    if dtype == torch.float32:
-        return rounding_limits(trained.reference, trained.batches, dtype)
+def adapted_base(recipe: Recipe, trained: Trained, adapter: Path) -> Any:
+    """The plain base (float32, dequantized) with the adapter, not yet merged."""
     plain = plain_base(recipe.model, trained.auto_class, trained.base)
     fit_vocabulary(plain, trained.tokenizer)
-    return rounding_limits(attach_adapter(plain, adapter), trained.batches, dtype)
+    return load_adapter(plain, adapter)
 
 
 def export_dtype(recipe: Recipe) -> torch.dtype:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 from kft.errors import ModelError, UsageError
-from kft.models.adapters import attach_adapter, base_of_adapter
+from kft.models.adapters import attach_adapter
+from kft.models.checkpoint_files import check_json, is_adapter
 from kft.models.loader import clean_generation_config, load_model, load_tokenizer
-from kft.models.precision import DTYPES, compute_dtype
+from kft.models.precision import compute_dtype, weights_dtype
+from kft.models.quiet import silence_transformers
+from kft.models.saved_adapter import base_of_adapter
 from kft.models.vocabulary import fit_vocabulary
 from kft.recipe.reader import read_recipe
 from kft.recipe.schema import ModelSection, Recipe
@@ -72,8 +74,7 @@ def open_model(place: str, *, dtype: torch.dtype | None = None) -> Opened:
         UsageError: If there is nothing.
         ModelError: If it can't be loaded.
     """
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
+    silence_transformers()
     folder = Path(place)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if is_run(folder):
@@ -84,7 +85,7 @@ def open_model(place: str, *, dtype: torch.dtype | None = None) -> Opened:
             return _open_plain(place, section, recipe, dtype, device)
         return _open_adapter(place, trained_part(folder, "adapter"), recipe, dtype, device)
     dtype = dtype or compute_dtype("auto", device)
-    if (folder / "adapter_config.json").is_file():
+    if is_adapter(folder):
         return _open_adapter(place, folder, None, dtype, device)
     return _open_plain(place, ModelSection(name_or_path=place), None, dtype, device)
 
@@ -124,7 +125,7 @@ def _open_adapter(
     section = recipe.model if recipe else _base_section(folder)
     tokenizer = load_tokenizer(ModelSection(name_or_path=str(folder)))
     task = TASKS[recipe.task if recipe else "causal_lm"]
-    weights = dtype if section.dtype == "auto" else DTYPES[section.dtype]
+    weights = weights_dtype(section.dtype, dtype, device)
     base = load_model(section, auto_class=task.auto_class, dtype=weights, device=device)
     fit_vocabulary(base, tokenizer)
     clean_generation_config(base, tokenizer)
@@ -138,15 +139,16 @@ def _base_section(folder: Path) -> ModelSection:
     record = folder / "kft_base.json"
     if not record.is_file():
         return ModelSection(name_or_path=base_of_adapter(folder))
+    check_json(folder, [record.name])
+    base = json.loads(record.read_text(encoding="utf-8"))
     try:
-        base = json.loads(record.read_text(encoding="utf-8"))
         return ModelSection(
             name_or_path=base["name_or_path"],
             revision=base["revision"],
             quantization=base["quantization"],
             double_quant=base["double_quant"] is not False,
         )
-    except (ValueError, KeyError) as cause:
+    except (ValueError, KeyError, TypeError) as cause:
         raise ModelError(
             "The adapter's record of its base can't be read", where=str(record)
         ) from cause

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import traceback
 from collections.abc import Mapping
@@ -22,13 +23,14 @@ _PACKAGES = ("kft", "torch", "transformers", "peft", "accelerate", "bitsandbytes
 
 
 def free_folder(output_dir: str) -> Path:
-    """The run folder's path, after seeing that nothing is there.
+    """The run folder's path, after seeing that it can be made and nothing is there.
 
     Raises:
-        UsageError: If it exists and is not an empty folder.
+        UsageError: If there is no place for it, or it exists and is not an empty folder.
     """
     folder = Path(output_dir)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    check_place(folder)
+    if folder.exists() and any(folder.iterdir()):
         raise UsageError(
             f"The run folder `{output_dir}` is not empty",
             where="`output_dir`",
@@ -36,6 +38,25 @@ def free_folder(output_dir: str) -> Path:
             hint=f"`output_dir={output_dir}-2` on the command line names another one.",
         )
     return folder
+
+
+def check_place(folder: Path) -> None:
+    """See that a folder is there, or can be made.
+
+    Raises:
+        UsageError: If what is there is not a folder, or nothing may be written into it.
+    """
+    there = folder.absolute()
+    while not there.exists() and not there.is_symlink():
+        there = there.parent
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return
+    why = "nothing may be written into" if there.is_dir() else "there is no folder"
+    raise UsageError(
+        f"The run folder `{folder}` can't be made: {why} `{there}`",
+        where="`output_dir`",
+        expected="a folder, or a place where one can be made",
+    )
 
 
 def create(folder: Path, recipe: Recipe, environment: Mapping[str, Any]) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kft.api.merge import export_dtype, load_trained, merge_limits
+from kft.api.merge import adapted_base, export_dtype, load_trained
 from kft.api.opened import run_recipe, trained_part
 from kft.errors import UsageError
+from kft.export.rounding import rounding_limits
 from kft.export.verify import verify_folder
 
 
@@ -41,7 +42,8 @@ def verify(run: str, model: str) -> dict[str, Any]:
         )
     adapter = trained_part(Path(run), "adapter")
     trained = load_trained(Path(run), recipe)
-    limits = merge_limits(recipe, trained, adapter, export_dtype(recipe))
+    adapted = adapted_base(recipe, trained, adapter)
+    limits = rounding_limits(adapted, trained.batches, export_dtype(recipe))
     return verify_folder(
         trained.reference, folder, trained.auto_class, trained.batches, limits
     ).as_dict()

@@ -167,15 +167,22 @@ def generate(place: str, prompt: str | None, system: str | None, max_new_tokens:
 @takes_traceback
 def merge(run: str, output: str | None, base: str | None, wants_json: bool) -> None:
     """Merge an adapter into its base and verify it; prints the folder."""
-    with contextlib.redirect_stdout(sys.stderr):
-        from kft.api.merge import merge as merge_run
+    from kft.cli.tables import pairs
 
-        folder, numbers = merge_run(run, output=output, base=base)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            from kft.api.merge import merge as merge_run
+
+            folder, numbers = merge_run(run, output=output, base=base)
+    except ExportError as error:  # what was refused is worth knowing in numbers
+        if error.numbers is not None and wants_json:
+            click.echo(as_json({"folder": None, "verification": error.numbers}))
+        elif error.numbers is not None:
+            tell(pairs(error.numbers))
+        raise
     if wants_json:
         click.echo(as_json({"folder": str(folder), "verification": numbers}))
         return
-    from kft.cli.tables import pairs
-
     tell(pairs(numbers))
     click.echo(folder)
 

@@ -18,7 +18,10 @@ from kft.tasks.task import Message, Rendered
 
 TrainOn = Literal["assistant", "last_assistant", "all"]
 
-_INPUT = "{% if message.input %}\n{{ message.input }}{% endif %}"
+# transformers' jinja drops a line break right after a block, so these are written as values.
+_LINE = r"{{ '\n' }}"
+_BLANK = r"{{ '\n\n' }}"
+_INPUT = "{% if message.input %}" + _LINE + "{{ message.input }}{% endif %}"
 
 PLAIN = (
     "{% for message in messages %}"
@@ -32,7 +35,9 @@ KOALPACA = (
     "{% for message in messages %}"
     "{% if message.role == 'assistant' %}### 답변: {{ message.content }}{{ eos_token }}"
     "{% elif message.role == 'system' %}{{ message.content }}\n\n"
-    "{% else %}{% if not loop.first and loop.previtem.role == 'assistant' %}\n\n{% endif %}"
+    "{% else %}{% if not loop.first and loop.previtem.role == 'assistant' %}"
+    + _BLANK
+    + "{% endif %}"
     "### 질문: {{ message.content }}\n\n"
     "{% if message.input %}### 맥락: {{ message.input }}\n\n{% endif %}"
     "{% endif %}{% endfor %}"
@@ -45,13 +50,21 @@ def _instruction_template(plain: str, with_input: str, headings: tuple[str, str,
     instruction, context, response = headings
     return (
         "{% if messages[0].role != 'system' %}"
-        "{% if messages[0].input %}" + with_input + "{% else %}" + plain + "{% endif %}\n\n"
-        "{% endif %}{% for message in messages %}"
+        "{% if messages[0].input %}"
+        + with_input
+        + "{% else %}"
+        + plain
+        + "{% endif %}"
+        + _BLANK
+        + "{% endif %}{% for message in messages %}"
         "{% if message.role == 'assistant' %}"
         "### " + response + ":\n{{ message.content }}{{ eos_token }}"
         "{% elif message.role == 'system' %}{{ message.content }}\n\n"
-        "{% else %}{% if not loop.first and loop.previtem.role == 'assistant' %}\n\n{% endif %}"
-        "### " + instruction + ":\n{{ message.content }}\n\n"
+        "{% else %}{% if not loop.first and loop.previtem.role == 'assistant' %}"
+        + _BLANK
+        + "{% endif %}### "
+        + instruction
+        + ":\n{{ message.content }}\n\n"
         "{% if message.input %}### " + context + ":\n{{ message.input }}\n\n{% endif %}"
         "{% endif %}{% endfor %}"
         "{% if add_generation_prompt %}### " + response + ":\n{% endif %}"
@@ -81,7 +94,9 @@ CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}"
     + _INPUT
     + "<|im_end|>{% if message.role == 'assistant' and eos_token != '<|im_end|>' %}{{ eos_token }}"
-    "{% endif %}{% if not (loop.last and message.role == 'assistant') %}\n{% endif %}{% endfor %}"
+    "{% endif %}{% if not (loop.last and message.role == 'assistant') %}"
+    + _LINE
+    + "{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 

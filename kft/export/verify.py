@@ -165,10 +165,12 @@ def require(verification: Verification, folder: Path) -> None:
     """
     if verification.passed:
         return
-    raise ExportError(
+    error = ExportError(
         f"The merged model for `{folder}` doesn't agree with the trained one",
         where=f"layer `{verification.worst_layer}`: largest difference of logits "
         f"{verification.max_logit_difference:.2g}, KL {verification.kl_nats:.2g} nats",
         expected=f"at most {verification.limit_logits:.2g} and {verification.limit_kl:.2g} nats "
         f"for {verification.dtype}",
     )
+    error.numbers = verification.as_dict()
+    raise error

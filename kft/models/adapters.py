@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -15,10 +16,13 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from kft.errors import ModelError, name_list, nearest_name
+from kft.models.checkpoint_files import refused_pickle
+from kft.models.loader import first_line
 from kft.models.quiet import without_deprecations
 from kft.recipe.schema import AdapterSection
 
 _TASK_TYPES = {"causal_lm": TaskType.CAUSAL_LM}
+_MISSING = "Found missing adapter keys"  # how peft's warning begins
 
 
 def add_adapter(
@@ -43,30 +47,50 @@ def add_adapter(
         return model.float().requires_grad_(True)
     model.requires_grad_(False)
     if section.start_from is not None:
-        return _continue_adapter(model, section.start_from)
-    targets = target_modules(model, section)
-    config = LoraConfig(
-        task_type=_TASK_TYPES[task],
-        r=section.r,
-        lora_alpha=section.lora_alpha,
-        lora_dropout=section.lora_dropout,
-        target_modules=targets,
-        modules_to_save=list(section.modules_to_save) or None,
-        use_rslora=section.use_rslora,
-        use_dora=section.use_dora,
-        init_lora_weights=section.init_lora_weights,
-        bias=section.bias,
-        layers_to_transform=section.layers_to_transform,
-        fan_in_fan_out=_is_fan_in_fan_out(model),
-        trainable_token_indices=_new_rows(model, new_token_ids),
-        ensure_weight_tying=bool(section.modules_to_save) and _is_tied(model),
-    )
-    _check_modules_to_save(model, section)
+        return attach_adapter(model, section.start_from, is_trainable=True)
+    targets = check_adapter(model, section)
     try:
+        config = LoraConfig(
+            task_type=_TASK_TYPES[task],
+            r=section.r,
+            lora_alpha=section.lora_alpha,
+            lora_dropout=section.lora_dropout,
+            target_modules=targets,
+            modules_to_save=list(section.modules_to_save) or None,
+            use_rslora=section.use_rslora,
+            use_dora=section.use_dora,
+            init_lora_weights=section.init_lora_weights,
+            bias=section.bias,
+            layers_to_transform=section.layers_to_transform,
+            fan_in_fan_out=_is_fan_in_fan_out(model),
+            trainable_token_indices=_new_rows(model, new_token_ids),
+            ensure_weight_tying=_saves_tied_weight(model, section),
+        )
         with without_deprecations():
             return get_peft_model(model, config)
     except (ValueError, TypeError, NotImplementedError) as cause:
-        raise ModelError(f"peft can't add this adapter: {cause}", where="`adapter`") from cause
+        raise ModelError(
+            f"peft can't add this adapter: {first_line(cause)}", where="`adapter`"
+        ) from cause
+
+
+def check_adapter(model: Any, section: AdapterSection) -> str | list[str]:
+    """Check everything that ``adapter`` says of the model's modules.
+
+    Args:
+        model: The model; its weights aren't looked at.
+        section: A new LoRA; ``start_from`` and ``full`` have nothing to check here.
+
+    Returns:
+        As :func:`target_modules`.
+
+    Raises:
+        ModelError: If something that is named isn't there, or ``r`` is too large.
+    """
+    targets = target_modules(model, section)
+    _check_modules_to_save(model, section)
+    _check_layers(model, section, targets)
+    return targets
 
 
 def target_modules(model: Any, section: AdapterSection) -> str | list[str]:
@@ -178,6 +202,34 @@ def _check_modules_to_save(model: Any, section: AdapterSection) -> None:
             )
 
 
+def _check_layers(model: Any, section: AdapterSection, targets: str | list[str]) -> None:
+    if section.layers_to_transform is None:
+        return
+    if isinstance(targets, str):
+        raise ModelError(
+            f"`adapter.layers_to_transform` does not go with `target_modules: {targets}`",
+            where="`adapter.layers_to_transform`",
+            expected="`adapter.target_modules: auto`, or a list of module names",
+        )
+    blocks = model.config.get_text_config().num_hidden_layers
+    for number in section.layers_to_transform:
+        if number >= blocks:
+            raise ModelError(
+                f"`{model.config.model_type}` has no block {number}",
+                where="`adapter.layers_to_transform`",
+                expected=f"numbers from 0 to {blocks - 1}",
+            )
+
+
+def _saves_tied_weight(model: Any, section: AdapterSection) -> bool:
+    """Whether a module to save holds the weight that embedding and head share."""
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    shared = [name for name, module in model.named_modules() if module in ends]
+    return _is_tied(model) and any(
+        _ends_with(name, wanted) for name in shared for wanted in section.modules_to_save
+    )
+
+
 def _is_fan_in_fan_out(model: nn.Module) -> bool:
     # A quantized Conv1D is a Linear4bit, already transposed.
     return any(isinstance(module, Conv1D) for module in model.modules())
@@ -199,16 +251,6 @@ def _new_rows(model: Any, token_ids: Sequence[int]) -> dict[str, list[int]] | No
     return rows
 
 
-def _continue_adapter(model: Any, folder: str) -> Any:
-    if not (Path(folder) / "adapter_config.json").is_file():
-        raise ModelError(
-            f"There is no adapter in `{folder}`",
-            where="`adapter.start_from`",
-            expected="a folder with `adapter_config.json` and `adapter_model.safetensors`",
-        )
-    return attach_adapter(model, folder, is_trainable=True)
-
-
 def attach_adapter(model: Any, folder: str | Path, *, is_trainable: bool = False) -> Any:
     """A ``PeftModel`` of ``model`` with the saved adapter of ``folder``.
 
@@ -216,25 +258,19 @@ def attach_adapter(model: Any, folder: str | Path, *, is_trainable: bool = False
         ModelError: If the adapter can't be read or does not fit the model.
     """
     try:
-        with without_deprecations():
+        with without_deprecations(), warnings.catch_warnings():
+            # Otherwise the missing ones would be drawn at random.
+            warnings.filterwarnings("error", message=_MISSING, category=UserWarning)
             return PeftModel.from_pretrained(model, str(folder), is_trainable=is_trainable)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as cause:
+    except UnpicklingError as cause:
+        raise refused_pickle(str(folder), cause) from cause
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, UserWarning) as cause:
+        reason = _MISSING if str(cause).startswith(_MISSING) else first_line(cause)
         raise ModelError(
-            f"The adapter in `{folder}` doesn't load onto the base: {_first_line(cause)}",
+            f"The adapter in `{folder}` doesn't load onto the base: {reason}",
             where=str(folder),
             expected="an adapter that was trained on this base",
         ) from cause
-
-
-def _first_line(cause: Exception) -> str:
-    text = str(cause).strip()
-    return text.splitlines()[0] if text else type(cause).__name__
-
-
-def base_of_adapter(folder: Path) -> str:
-    """``base_model_name_or_path`` of a saved adapter's configuration."""
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    return str(config["base_model_name_or_path"])
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from kft.models.architecture import num_positions
+
 
 def generate(
     model: Any,
@@ -51,10 +53,19 @@ def generate_ids(
     max_new_tokens: int,
     sampling: dict[str, Any] | None = None,
 ) -> list[list[int]]:
-    """The new token ids for each prompt, the end token included where one was reached."""
+    """The new token ids for each prompt, the end token included where one was reached.
+
+    Prompt and answer share the model's positions: where they are too few, answers get at least
+    half of them, and prompts lose their beginning.
+    """
     if not prompts:
         return []
     width = max(len(ids) for ids in prompts)
+    positions = num_positions(model.config)
+    if positions is not None and width + max_new_tokens > positions:
+        max_new_tokens = min(max_new_tokens, max(positions - width, positions // 2))
+        prompts = [ids[max_new_tokens - positions :] for ids in prompts]
+        width = max(len(ids) for ids in prompts)
     pad = tokenizer.pad_token_id
     input_ids = torch.full((len(prompts), width), pad, dtype=torch.int64)
     attention_mask = torch.zeros((len(prompts), width), dtype=torch.int64)

@@ -6,13 +6,23 @@ import hashlib
 import inspect
 import re
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
 
 from kft.errors import ModelError
+from kft.models.architecture import check_architecture
+from kft.models.checkpoint_files import (
+    check_config_file,
+    check_json,
+    check_weight_files,
+    refused_pickle,
+)
 from kft.recipe.schema import ModelSection
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -26,13 +36,15 @@ def load_config(section: ModelSection) -> Any:
             does not allow.
     """
     _check_name(section.name_or_path, "`model.name_or_path`")
+    if Path(section.name_or_path).is_dir():
+        check_config_file(Path(section.name_or_path), "`model.name_or_path`")
     try:
         config = AutoConfig.from_pretrained(
             section.name_or_path,
             revision=section.revision,
             trust_remote_code=section.trust_remote_code,
         )
-    except (OSError, ValueError, KeyError) as cause:
+    except (OSError, ValueError, KeyError, StrictDataclassError) as cause:
         raise _unreadable(section, "config", cause) from cause
     for key in _DROPOUT_KEYS:
         if hasattr(config, key):
@@ -73,7 +85,8 @@ def load_tokenizer(section: ModelSection) -> Any:
             revision=section.revision if section.tokenizer is None else None,
             trust_remote_code=section.trust_remote_code,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
+    except Exception as cause:  # tokenizers raises the bare class
+        check_json(folder, ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"])
         raise _unreadable(section, "tokenizer", cause) from cause
     if tokenizer.eos_token_id is None:
         raise ModelError(
@@ -108,6 +121,9 @@ def load_model(
             never trains on weights that were silently drawn at random.
     """
     config = load_config(section)
+    check_architecture(config, auto_class)
+    if section.init != "random" and Path(section.name_or_path).is_dir():
+        check_weight_files(Path(section.name_or_path))
     factory = getattr(transformers, auto_class)
     options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": section.trust_remote_code}
     if section.attn_implementation != "auto":
@@ -122,11 +138,14 @@ def load_model(
                 revision=section.revision,
                 quantization_config=quantization_config(section, dtype),
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # told by `_check_complete`, with both shapes
                 device_map={"": device},
                 **options,
             )
             _check_complete(section, model, loading)
-    except (OSError, ValueError, KeyError, RuntimeError) as cause:
+    except UnpicklingError as cause:
+        raise refused_pickle(section.name_or_path, cause) from cause
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as cause:
         raise _unreadable(section, "weights", cause) from cause
     keep_4bit_layers_intact(model)
     model.eval()
@@ -203,14 +222,20 @@ def _check_name(place: str, where: str) -> None:
 
 
 def _check_complete(section: ModelSection, model: Any, loading: dict[str, Any]) -> None:
-    missing = sorted(str(key) for key in loading["missing_keys"])
-    mismatched = sorted(str(key[0]) for key in loading["mismatched_keys"])
-    if missing or mismatched:
-        first = (missing or mismatched)[0]
+    place = section.name_or_path
+    for name, given, wanted in sorted(loading["mismatched_keys"]):
         raise ModelError(
-            f"The checkpoint lacks {len(missing + mismatched)} of the weights that "
-            f"`{type(model).__name__}` needs, first `{first}`",
-            where=section.name_or_path,
+            f"The weight `{name}` has the shape {tuple(given)} and `config.json` asks for "
+            f"{tuple(wanted)}",
+            where=place,
+            expected="weights and configuration of the same model",
+        )
+    missing = sorted(str(key) for key in loading["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"The checkpoint lacks {len(missing)} of the weights that "
+            f"`{type(model).__name__}` needs, first `{missing[0]}`",
+            where=place,
             expected="a checkpoint of this architecture with all its weights",
         )
 
@@ -219,7 +244,7 @@ def _unreadable(section: ModelSection, part: str, cause: Exception) -> ModelErro
     place = section.tokenizer or section.name_or_path
     if part != "tokenizer":
         place = section.name_or_path
-    reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+    reason = first_line(cause)
     if "trust_remote_code" in str(cause) or "custom code" in str(cause):
         return ModelError(
             f"The checkpoint `{place}` needs Python code of its own",
@@ -240,6 +265,15 @@ def _unreadable(section: ModelSection, part: str, cause: Exception) -> ModelErro
         if is_local
         else "Without a network, `model.name_or_path` must be a local folder.",
     )
+
+
+def first_line(cause: Exception) -> str:
+    """The first line of a library's message that says something."""
+    if isinstance(cause, KeyError):  # says only the name
+        return f"it has no {cause}"
+    lines = [line.strip() for line in str(cause).splitlines()]
+    said = (line for line in lines if line and not line.endswith(":"))
+    return next(said, type(cause).__name__)
 
 
 def keeps_positions(model: Any) -> bool:

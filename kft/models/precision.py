@@ -22,12 +22,15 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
-def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
+def compute_dtype(
+    precision: str, device: torch.device, key: str = "train.precision"
+) -> torch.dtype:
     """The precision of computation that ``train.precision`` stands for on this device.
 
     Args:
         precision: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
         device: Where the run computes.
+        key: The recipe's key, for the message.
 
     Raises:
         ModelError: If float16 is asked for on a CPU, where it is 40 to 80 times slower and
@@ -40,11 +43,25 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision == "float16" and device.type == "cpu":
         raise ModelError(
             "float16 can't be trained on a CPU",
-            where="`train.precision`",
+            where=f"`{key}`",
             expected="`auto`, `float32` or `bfloat16`",
-            hint="Leave `train.precision` at `auto`.",
+            hint=f"Leave `{key}` at `auto`.",
         )
     return DTYPES[precision]
+
+
+def weights_dtype(asked: str, computed: torch.dtype, device: torch.device) -> torch.dtype:
+    """The precision of frozen weights that ``model.dtype`` stands for on this device.
+
+    Args:
+        asked: As the recipe has it; ``auto`` is the precision of computation.
+        computed: The precision of computation.
+        device: Where the run computes.
+
+    Raises:
+        ModelError: As :func:`compute_dtype`.
+    """
+    return computed if asked == "auto" else compute_dtype(asked, device, "model.dtype")
 
 
 def dtype_name(dtype: torch.dtype) -> str:

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import transformers
+
+# It says at its import that it found no kernels on the hub, where it was not to look.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
+
+def silence_transformers() -> None:
+    """No progress bars and no advice: they would write over kft's own display."""
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
 
 
 @contextmanager

@@ -67,8 +67,9 @@ def trained(tmp_path: Path) -> Callable[..., Any]:
             return loaded, fit_vocabulary(loaded, tokenizer)
 
         folder = tmp_path / "adapter"
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")  # PEFT's remarks on tied and resized embeddings
+            torch.manual_seed(7)
             learner, new_ids = base()
             learner = add_adapter(
                 learner, AdapterSection(r=4, **(adapter or {})), "causal_lm", new_ids
