@@ -8,7 +8,6 @@ from pathlib import Path
 from kft.api.observer import Observer, Silent
 from kft.api.run import Run, load_run
 from kft.api.session import run_steps
-from kft.errors import UsageError
 from kft.recipe.reader import Overrides, override_recipe, read_recipe
 from kft.recipe.schema import Recipe
 from kft.train.loop import StepStats
@@ -40,7 +39,7 @@ def finetune(
         recipe_or_path: A recipe, or the path of its YAML file.
         overrides: ``{"adapter.r": 16}``, or ``["adapter.r=16"]`` as on the command line.
         observer: Told what happens; ``None`` shows nothing.
-        resume: Go on from the run folder's last checkpoint.
+        resume: Go on from the run folder's last complete checkpoint; without one, start afresh.
 
     Returns:
         The run: its folder, numbers and models.
@@ -49,13 +48,7 @@ def finetune(
         KftError: With ``exit_code`` 2 for what is wrong before training, 1 for what fails later.
     """
     recipe = as_recipe(recipe_or_path, overrides)
-    if resume and Path(recipe.output_dir).exists():
-        raise UsageError(
-            "This version of kft can't resume a run yet",
-            where=recipe.output_dir,
-            hint="Leave `--resume` out and name another `output_dir`.",
-        )
-    for _ in run_steps(recipe, observer or Silent()):
+    for _ in run_steps(recipe, observer or Silent(), resume=resume):
         pass
     return load_run(recipe.output_dir)
 
@@ -65,6 +58,7 @@ def steps(
     overrides: Overrides | None = None,
     *,
     observer: Observer | None = None,
+    resume: bool = False,
 ) -> Iterator[StepStats]:
     """The same, one optimizer step at a time: watch training with a plain ``for``.
 
@@ -76,4 +70,4 @@ def steps(
     Raises:
         KftError: As :func:`finetune`.
     """
-    yield from run_steps(as_recipe(recipe_or_path, overrides), observer or Silent())
+    yield from run_steps(as_recipe(recipe_or_path, overrides), observer or Silent(), resume=resume)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from accelerate.utils import set_seed
 from kft.api.before_after import answer_again, measure_held_out, sample_answers, write_rows
 from kft.api.loaded import Loaded, load
 from kft.api.merge import NUM_ROWS, export_full, has_room, merge, verification_batches
-from kft.api.observer import Observer
+from kft.api.observer import Observer, Sample
+from kft.api.resuming import last_checkpoint, require_same_run
 from kft.api.run_folder import (
     base_record,
     create,
@@ -23,6 +24,7 @@ from kft.api.run_folder import (
     write_json,
     write_traceback,
 )
+from kft.api.stopping import StopSignal
 from kft.data.batches import WindowPlan, make_windows
 from kft.errors import Finding
 from kft.evaluation.held_out import Measurement
@@ -30,23 +32,49 @@ from kft.evaluation.measures import compare
 from kft.models.adapters import count_parameters
 from kft.models.loader import keeps_positions
 from kft.recipe.schema import Recipe
+from kft.train.checkpoint import load_checkpoint, save_checkpoint
 from kft.train.loop import StepStats, train
 from kft.train.optimizer import learning_rate_schedule, make_optimizer
-from kft.train.runlog import RunLog, peak_memory_bytes, step_record
+from kft.train.runlog import RunLog, cut_log, peak_memory_bytes, step_record
 
 
-def run_steps(recipe: Recipe, observer: Observer) -> Iterator[StepStats]:
+@dataclass(frozen=True)
+class Training:
+    """What takes the steps.
+
+    Args:
+        module: The prepared module with its loss inside.
+        optimizer: The prepared optimizer.
+        plan: Which rows belong to which step.
+    """
+
+    module: Any
+    optimizer: Any
+    plan: WindowPlan
+
+
+def run_steps(recipe: Recipe, observer: Observer, *, resume: bool = False) -> Iterator[StepStats]:
     """Fine-tune as the recipe says; yields after each optimizer step.
 
     When the iterator ends, the run folder holds the adapter, the result and, if asked for,
     the merged and verified model.
 
+    Args:
+        recipe: The resolved recipe.
+        observer: Told what happens.
+        resume: Go on from the run folder's last checkpoint; without one, start afresh.
+
     Raises:
         KftError: With exit code 2 for what is wrong before training, 1 for what fails later.
+        KeyboardInterrupt: After a SIGINT, once a checkpoint was written.
+        SystemExit: With 143 after a SIGTERM, likewise.
     """
-    folder = free_folder(recipe.output_dir)
+    folder = Path(recipe.output_dir)
+    goes_on = resume and (folder / "recipe.yaml").is_file()
+    if not goes_on:
+        free_folder(recipe.output_dir)
     try:
-        yield from _run_steps(recipe, folder, observer)
+        yield from _run_steps(recipe, folder, observer, goes_on=goes_on)
     except Exception as error:
         write_traceback(folder, error)
         raise
@@ -54,58 +82,42 @@ def run_steps(recipe: Recipe, observer: Observer) -> Iterator[StepStats]:
         observer.close()
 
 
-def _run_steps(recipe: Recipe, folder: Path, observer: Observer) -> Iterator[StepStats]:
+def _run_steps(
+    recipe: Recipe, folder: Path, observer: Observer, *, goes_on: bool
+) -> Iterator[StepStats]:
     loaded = load(recipe, observer)
-    accelerator, task, model = loaded.accelerator, loaded.task, loaded.model
-    section, examples = recipe.train, loaded.data.train.examples
-    module = task.with_loss(model, keeps_positions=keeps_positions(model))
-    plan = WindowPlan(
-        num_examples=len(examples),
-        rows_per_batch=section.per_device_train_batch_size,
-        batches_per_window=section.gradient_accumulation_steps,
-        num_train_epochs=section.num_train_epochs,
-        max_steps=section.max_steps,
-        seed=section.seed,
-    )
-    module, optimizer = accelerator.prepare(module, make_optimizer(model, section))
-    collate = partial(task.collate, pad_token_id=loaded.tokenizer.pad_token_id)
+    if goes_on:
+        require_same_run(folder, recipe, loaded.records.files_sha256)
+    training = prepare_training(loaded)
     observer.stage("measuring the base model")
-    base = measure_held_out(loaded, module)
+    base = measure_held_out(loaded, training.module)
     samples = sample_answers(loaded)
     observer.evaluation("base", base.result if base else {})
-    create(
-        folder,
-        recipe,
-        environment(recipe, accelerator.device, loaded.choices, loaded.records.files_sha256),
-    )
-    observer.stage("training")
-    set_seed(section.seed)
+    device, files = loaded.accelerator.device, loaded.records.files_sha256
+    create(folder, recipe, environment(recipe, device, loaded.choices, files))
+    set_seed(recipe.train.seed)
+    first_step = 1
+    checkpoint = last_checkpoint(folder, observer) if goes_on else None
+    if checkpoint is not None:
+        load_checkpoint(
+            checkpoint[0], training.module, training.optimizer, loaded.accelerator.scaler
+        )
+        first_step = checkpoint[1] + 1
+    cut_log(folder, first_step)
+    observer.stage("training" if first_step == 1 else f"training on from step {first_step}")
     started = time.perf_counter()
-    with RunLog(folder) as log:
-        for stats in train(
-            module,
-            optimizer,
-            learning_rate_schedule(section, plan.total_steps),
-            make_windows(examples, plan, collate),
-            accelerator,
-            max_grad_norm=section.max_grad_norm,
-        ):
-            record = step_record(stats, accelerator)
-            log.write(record)
-            observer.step(record, plan.total_steps)
-            if recipe.evaluate.eval_steps and stats.step % recipe.evaluate.eval_steps == 0:
-                during = measure_held_out(loaded, module)
-                log.write({"step": stats.step, **(during.result if during else {})})
-                observer.evaluation(f"step {stats.step}", during.result if during else {})
-            yield stats
+    yield from train_and_save(loaded, training, folder, observer, first_step)
     train_seconds = time.perf_counter() - started
     observer.stage("measuring the tuned model")
-    tuned = measure_held_out(loaded, module)
+    tuned = measure_held_out(loaded, training.module)
     observer.stage("saving")
     save_trained(loaded, folder)
     finished = answer_again(loaded, samples)
-    result = _result(loaded, plan.total_steps, train_seconds, base, tuned)
-    result["samples"] = [asdict(sample) for sample in finished]
+    result = {
+        **_result(loaded, base, tuned, finished),
+        "steps": training.plan.total_steps,
+        "train_seconds": train_seconds,
+    }
     write_json(folder / "result.json", result)
     if base and tuned:
         write_rows(folder / "held_out.jsonl", loaded, base, tuned)
@@ -113,6 +125,72 @@ def _run_steps(recipe: Recipe, folder: Path, observer: Observer) -> Iterator[Ste
     observer.samples(finished)
     result["verification"] = _export(loaded, folder, observer)
     write_json(folder / "result.json", result)
+
+
+def prepare_training(loaded: Loaded) -> Training:
+    """The model with its loss and the optimizer, prepared by accelerate, and the steps' rows."""
+    section, model = loaded.recipe.train, loaded.model
+    plan = WindowPlan(
+        num_examples=len(loaded.data.train.examples),
+        rows_per_batch=section.per_device_train_batch_size,
+        batches_per_window=section.gradient_accumulation_steps,
+        num_train_epochs=section.num_train_epochs,
+        max_steps=section.max_steps,
+        seed=section.seed,
+    )
+    module = loaded.task.with_loss(model, keeps_positions=keeps_positions(model))
+    module, optimizer = loaded.accelerator.prepare(module, make_optimizer(model, section))
+    return Training(module, optimizer, plan)
+
+
+def train_and_save(
+    loaded: Loaded, training: Training, folder: Path, observer: Observer, first_step: int
+) -> Iterator[StepStats]:
+    """Take the steps from ``first_step`` on; log, evaluate, save, and stop when asked to."""
+    recipe, accelerator, plan = loaded.recipe, loaded.accelerator, training.plan
+    pad_token_id = loaded.tokenizer.pad_token_id
+    collate = partial(loaded.task.collate, pad_token_id=pad_token_id)
+    with RunLog(folder) as log, StopSignal() as stop:
+        for stats in train(
+            training.module,
+            training.optimizer,
+            learning_rate_schedule(recipe.train, plan.total_steps),
+            make_windows(loaded.data.train.examples, plan, collate, first_step),
+            accelerator,
+            max_grad_norm=recipe.train.max_grad_norm,
+            first_step=first_step,
+        ):
+            record = step_record(stats, accelerator)
+            log.write(record)
+            observer.step(record, plan.total_steps)
+            if _is_due(stats.step, recipe.evaluate.eval_steps):
+                during = measure_held_out(loaded, training.module)
+                log.write({"step": stats.step, **(during.result if during else {})})
+                observer.evaluation(f"step {stats.step}", during.result if during else {})
+            if _is_due(stats.step, recipe.train.save_steps) or stop.received is not None:
+                save_checkpoint(
+                    folder / "checkpoints",
+                    stats.step,
+                    training.module,
+                    training.optimizer,
+                    accelerator.scaler,
+                    keep=recipe.train.save_total_limit,
+                )
+            if stop.received is not None:
+                observer.finding(
+                    Finding(
+                        "warning",
+                        f"Stopped after step {stats.step} of {plan.total_steps}",
+                        where=str(folder / "checkpoints"),
+                        hint=f"`kft finetune {folder / 'recipe.yaml'} --resume` goes on.",
+                    )
+                )
+                stop.leave()
+            yield stats
+
+
+def _is_due(step: int, every: int | None) -> bool:
+    return every is not None and step % every == 0
 
 
 def save_trained(loaded: Loaded, folder: Path) -> None:
@@ -126,11 +204,7 @@ def save_trained(loaded: Loaded, folder: Path) -> None:
 
 
 def _result(
-    loaded: Loaded,
-    steps: int,
-    train_seconds: float,
-    base: Measurement | None,
-    tuned: Measurement | None,
+    loaded: Loaded, base: Measurement | None, tuned: Measurement | None, samples: list[Sample]
 ) -> dict[str, Any]:
     trainable, total = count_parameters(loaded.model)
     intervals = compare(base.rows, tuned.rows) if base and tuned else {}
@@ -138,13 +212,12 @@ def _result(
         "base": base.result if base else {},
         "tuned": tuned.result if tuned else {},
         "intervals": {name: asdict(interval) for name, interval in intervals.items()},
-        "steps": steps,
         "trainable_parameters": trainable,
         "total_parameters": total,
         "train_rows": len(loaded.data.train.examples),
-        "train_seconds": train_seconds,
         "peak_memory_bytes": peak_memory_bytes(loaded.accelerator.device),
         "findings": [str(finding) for finding in loaded.data.findings],
+        "samples": [asdict(sample) for sample in samples],
     }
 
 

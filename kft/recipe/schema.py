@@ -207,6 +207,12 @@ class TrainSection(Section):
         "float16 on older GPUs, float32 on other CPUs. Trained weights are always float32.",
     )
     seed: Annotated[int, Field(ge=0)] = Field(42, description="Seed of everything that is random.")
+    save_steps: Positive | None = Field(
+        200, description="Optimizer steps between checkpoints; `null` is none."
+    )
+    save_total_limit: Positive = Field(
+        2, description="Checkpoints kept; the oldest goes when a newer one is complete."
+    )
     logging_steps: Positive = Field(10, description="Optimizer steps between plain log lines.")
 
 

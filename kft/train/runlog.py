@@ -80,10 +80,21 @@ class RunLog:
         self._file.close()
 
 
+def cut_log(folder: Path, first_step: int) -> None:
+    """Drop the lines from ``first_step`` on: these steps are about to be taken again."""
+    kept = [line for line in read_log(folder) if line["step"] < first_step]
+    part = folder / "metrics.jsonl.part"
+    part.write_text(
+        "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept), encoding="utf-8"
+    )
+    part.replace(folder / "metrics.jsonl")
+
+
 def read_log(folder: Path) -> list[dict[str, Any]]:
     """The lines of a run's ``metrics.jsonl``, in order."""
     path = folder / "metrics.jsonl"
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.strip()]
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    # A killed run may have left half of its last line.
+    return [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]

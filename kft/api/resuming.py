@@ -1,0 +1,81 @@
+"""Going on with a run: the same recipe and rows, from its last complete checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kft.api.observer import Observer
+from kft.errors import Finding, RecipeError
+from kft.recipe.reader import read_recipe
+from kft.recipe.schema import Recipe
+from kft.train.checkpoint import complete_checkpoints
+
+_MAY_DIFFER = (
+    "output_dir",
+    "evaluate.",
+    "export.",
+    "train.logging_steps",
+    "train.max_steps",
+    "train.num_train_epochs",
+    "train.save_steps",
+    "train.save_total_limit",
+)
+
+
+def require_same_run(folder: Path, recipe: Recipe, files_sha256: Mapping[str, str]) -> None:
+    """Refuse to go on with another recipe or other rows.
+
+    Args:
+        folder: The run folder.
+        recipe: What is asked for now. It may train longer, and log, save, evaluate and export
+            in another way.
+        files_sha256: Path -> hash of each data file now.
+
+    Raises:
+        RecipeError: If something differs that the steps so far depended on.
+    """
+    before = dict(_flat(read_recipe(folder / "recipe.yaml").resolved()))
+    now = dict(_flat(recipe.resolved()))
+    for key, value in now.items():
+        if before.get(key) != value and not key.startswith(_MAY_DIFFER):
+            raise RecipeError(
+                f"The run was started with another `{key}`, got `{_shown(value)}`",
+                where=str(folder / "recipe.yaml"),
+                expected=f"`{_shown(before.get(key))}`, as the steps so far had it",
+                hint="Leave `--resume` out and name another `output_dir` for a new run.",
+            )
+    saved = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["data_sha256"]
+    for path, sha in files_sha256.items():
+        if saved.get(path) != sha:
+            raise RecipeError(
+                "The data has changed since the run was started",
+                where=path,
+                expected=f"a file with sha256 {saved.get(path, 'of another name')}; it has {sha}",
+            )
+
+
+def last_checkpoint(folder: Path, observer: Observer) -> tuple[Path, int] | None:
+    """The newest complete checkpoint of a run and its step; damaged ones are told."""
+    for found in complete_checkpoints(folder / "checkpoints"):
+        if isinstance(found, Finding):
+            observer.finding(found)
+        else:
+            return found
+    return None
+
+
+def _flat(section: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
+    items: list[tuple[str, Any]] = []
+    for key, value in section.items():
+        if isinstance(value, Mapping) and key != "columns":
+            items += _flat(value, f"{above}{key}.")
+        else:
+            items.append((above + key, value))
+    return items
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)

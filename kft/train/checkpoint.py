@@ -1,0 +1,166 @@
+"""Checkpoints: what a run needs to go on from a step, complete or not there at all.
+
+``checkpoints/step-00000100/`` holds ``weights.safetensors`` (every trained weight),
+``optimizer.pt`` (its state, the scaler's, and the random states; loaded with ``weights_only``)
+and ``manifest.json`` with the step and the sha256 of each file. A checkpoint is written beside
+its place and renamed; the rows of each step are a function of the step, so none are stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from kft.errors import Finding, TrainError
+
+MANIFEST = "manifest.json"
+
+
+def save_checkpoint(
+    root: Path, step: int, module: torch.nn.Module, optimizer: Any, scaler: Any, *, keep: int
+) -> Path:
+    """Write the checkpoint of a step, then remove all but the newest ``keep``.
+
+    Args:
+        root: The run's ``checkpoints`` folder.
+        step: The optimizer step that was just taken.
+        module: Its trained weights are saved.
+        optimizer: Its state is saved.
+        scaler: The float16 gradient scaler, or ``None``.
+        keep: Checkpoints that stay, this one among them.
+
+    Raises:
+        TrainError: If it can't be written; earlier checkpoints are untouched.
+    """
+    final = root / f"step-{step:08d}"
+    part = root / f"{final.name}.part"
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        save_file(trained_weights(module), part / "weights.safetensors")
+        torch.save(_state(optimizer, scaler), part / "optimizer.pt")
+        files = {path.name: _sha256(path) for path in sorted(part.iterdir())}
+        manifest = {"step": step, "files": files}
+        (part / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        for path in part.iterdir():
+            _flush(path)
+        shutil.rmtree(final, ignore_errors=True)
+        part.rename(final)
+        _flush(root)
+    except (OSError, RuntimeError, SafetensorError) as cause:
+        shutil.rmtree(part, ignore_errors=True)
+        raise TrainError(
+            f"The checkpoint of step {step} can't be written: {cause}",
+            where=str(root),
+            expected="a writable disk with room for it; earlier checkpoints are untouched",
+        ) from cause
+    for old in sorted(root.glob("step-????????"))[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def complete_checkpoints(root: Path) -> Iterator[tuple[Path, int] | Finding]:
+    """The checkpoints of a run, newest first; a damaged one is a finding that says what is wrong.
+
+    Yields:
+        The folder and its step, or a warning.
+    """
+    for folder in sorted(root.glob("step-????????"), reverse=True):
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            step, files = int(manifest["step"]), dict(manifest["files"])
+        except (OSError, ValueError, KeyError, TypeError):
+            yield _damaged(folder, "its manifest can't be read")
+            continue
+        broken = [name for name, sha in files.items() if not _is_whole(folder / name, sha)]
+        if broken or not files:
+            yield _damaged(folder, f"`{broken[0] if broken else MANIFEST}` is not what was written")
+        else:
+            yield folder, step
+
+
+def load_checkpoint(folder: Path, module: torch.nn.Module, optimizer: Any, scaler: Any) -> None:
+    """Put a checkpoint's weights, optimizer state and random states back.
+
+    Raises:
+        TrainError: If the checkpoint does not fit the model.
+    """
+    try:
+        saved = load_file(folder / "weights.safetensors")
+        state = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError) as cause:
+        raise TrainError(f"The checkpoint can't be read: {cause}", where=str(folder)) from cause
+    weights = trained_weights(module)
+    odd = sorted(
+        name
+        for name in weights.keys() | saved.keys()
+        if name not in saved or name not in weights or saved[name].shape != weights[name].shape
+    )
+    if odd:
+        raise TrainError(
+            f"The checkpoint holds other weights than the model, first `{odd[0]}`",
+            where=str(folder),
+            expected="the recipe that the run was started with",
+        )
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(saved[name])
+    optimizer.load_state_dict(state["optimizer"])
+    if scaler is not None and state["scaler"] is not None:
+        scaler.load_state_dict(state["scaler"])
+    torch.set_rng_state(state["cpu_random_state"])
+    if torch.cuda.is_available() and state["cuda_random_states"]:
+        torch.cuda.set_rng_state_all(state["cuda_random_states"])
+
+
+def trained_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The trained parameters by name, sharing memory with the module; a tied one stands once."""
+    return {
+        name: parameter.detach()
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def _state(optimizer: Any, scaler: Any) -> dict[str, Any]:
+    return {
+        "optimizer": optimizer.state_dict(),
+        "scaler": None if scaler is None else scaler.state_dict(),
+        "cpu_random_state": torch.get_rng_state(),
+        "cuda_random_states": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_whole(path: Path, sha: str) -> bool:
+    try:
+        return _sha256(path) == sha
+    except OSError:
+        return False
+
+
+def _flush(path: Path) -> None:
+    """Make a file's content, or a folder's names, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _damaged(folder: Path, why: str) -> Finding:
+    return Finding("warning", f"A checkpoint is damaged and left out: {why}", where=str(folder))
