@@ -44,14 +44,15 @@ class Trained:
 
     Args:
         reference: Base as trained, quantized if it was, with its adapter.
-        base: The same base loaded a second time without the adapter, for the plain weights.
+        adapted: The same in plain float32 layers (dequantized), the adapter not yet merged;
+            ``None`` for a run without one.
         tokenizer: With the template used in training.
         batches: Held-out rows.
         auto_class: Name of the transformers class.
     """
 
     reference: Any
-    base: Any
+    adapted: Any
     tokenizer: Any
     batches: list[Batch]
     auto_class: str
@@ -87,7 +88,7 @@ def merge(
     trained = load_trained(Path(run), recipe)
     adapter = trained_part(Path(run), "adapter")
     dtype = export_dtype(recipe)
-    adapted = adapted_base(recipe, trained, adapter)
+    adapted = trained.adapted
     limits = rounding_limits(adapted, trained.batches, dtype)
     if (base or recipe.export.base) == "original":
         original = plain_base(recipe.model, trained.auto_class)
@@ -154,10 +155,13 @@ def load_trained(folder: Path, recipe: Recipe) -> Trained:
     tokenizer = load_tokenizer(ModelSection(name_or_path=str(adapter)))
     records = read_records(recipe)
     examples = verification_examples(recipe, records, tokenizer, NUM_ROWS)
-    reference = load_adapter(_trained_base(recipe, auto_class, tokenizer), adapter)
     base = _trained_base(recipe, auto_class, tokenizer)
+    plain = plain_base(recipe.model, auto_class, base)
+    fit_vocabulary(plain, tokenizer)
+    adapted = load_adapter(plain, adapter)
+    reference = load_adapter(base, adapter)
     batches = verification_batches(recipe, examples, tokenizer.pad_token_id)
-    return Trained(reference, base, tokenizer, batches, auto_class)
+    return Trained(reference, adapted, tokenizer, batches, auto_class)
 
 
 def verification_batches(recipe: Recipe, examples: Sequence[Any], pad_token_id: int) -> list[Batch]:
@@ -167,13 +171,6 @@ def verification_batches(recipe: Recipe, examples: Sequence[Any], pad_token_id: 
         task.collate(examples[start : start + 8], pad_token_id)
         for start in range(0, len(examples), 8)
     ]
-
-
-def adapted_base(recipe: Recipe, trained: Trained, adapter: Path) -> Any:
-    """The plain base (float32, dequantized) with the adapter, not yet merged."""
-    plain = plain_base(recipe.model, trained.auto_class, trained.base)
-    fit_vocabulary(plain, trained.tokenizer)
-    return load_adapter(plain, adapter)
 
 
 def export_dtype(recipe: Recipe) -> torch.dtype:
@@ -187,7 +184,7 @@ def export_dtype(recipe: Recipe) -> torch.dtype:
 def has_room(total_parameters: int, folder: Path) -> str | None:
     """Why there is no room to merge a model of this size; ``None`` when there is.
 
-    Merging holds the plain base, its moved copy and the trained form in float32.
+    Merging holds the trained form, the plain base and its moved copy in float32.
     """
     memory, disk = 3 * 4 * total_parameters, 4 * total_parameters
     available = psutil.virtual_memory().available

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kft.api.merge import adapted_base, export_dtype, load_trained
-from kft.api.opened import run_recipe, trained_part
+from kft.api.merge import export_dtype, load_trained
+from kft.api.opened import run_recipe
 from kft.errors import UsageError
 from kft.export.rounding import rounding_limits
 from kft.export.verify import verify_folder
@@ -40,10 +40,8 @@ def verify(run: str, model: str) -> dict[str, Any]:
             where=run,
             expected="a run with an adapter",
         )
-    adapter = trained_part(Path(run), "adapter")
     trained = load_trained(Path(run), recipe)
-    adapted = adapted_base(recipe, trained, adapter)
-    limits = rounding_limits(adapted, trained.batches, export_dtype(recipe))
+    limits = rounding_limits(trained.adapted, trained.batches, export_dtype(recipe))
     return verify_folder(
         trained.reference, folder, trained.auto_class, trained.batches, limits
     ).as_dict()
