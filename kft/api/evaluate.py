@@ -13,6 +13,7 @@ from kft.api.dataset import prepare, read_records
 from kft.api.opened import Opened, is_run, open_model, run_recipe
 from kft.errors import UsageError
 from kft.evaluation.held_out import Measurement, measure
+from kft.models.architecture import num_positions
 from kft.models.loader import keeps_positions
 from kft.recipe.schema import DataSection, EvaluateSection, ModelSection, Recipe
 from kft.tasks.registry import TASKS
@@ -61,7 +62,8 @@ def measure_opened(opened: Opened, recipe: Recipe) -> Measurement:
     """
     task = TASKS[recipe.task]
     records = read_records(recipe)
-    prepared = prepare(recipe, records, opened.tokenizer, task)
+    positions = num_positions(opened.model.config)
+    prepared = prepare(recipe, records, opened.tokenizer, task, positions=positions)
     if not prepared.held_out.examples:
         raise UsageError(
             "The run held no rows out", expected="`--data FILE` with rows to evaluate on"

@@ -14,10 +14,10 @@ from accelerate.utils import set_seed
 from kft.api.dataset import Prepared, Records, prepare, read_records, texts_of
 from kft.api.observer import Observer
 from kft.api.run_folder import device_name
-from kft.errors import UsageError
+from kft.errors import Finding, UsageError
 from kft.models.adapters import add_adapter, check_adapter, count_parameters
 from kft.models.architecture import check_architecture, num_positions, skeleton
-from kft.models.checkpoint_files import check_weight_files
+from kft.models.checkpoint_files import check_weight_files, is_pickled
 from kft.models.loader import clean_generation_config, load_config, load_model, load_tokenizer
 from kft.models.new_tokenizer import train_tokenizer
 from kft.models.precision import compute_dtype, dtype_name, weights_dtype
@@ -70,6 +70,9 @@ def load(recipe: Recipe, observer: Observer) -> Loaded:
         tokenizer.chat_template = data.renderer.chat_template
     for finding in data.findings:
         observer.finding(finding)
+    if is_pickled(Path(recipe.model.name_or_path)):
+        what = "The weights are a pickle; they are read as tensors alone, and nothing in it is run"
+        observer.finding(Finding("note", what, where=recipe.model.name_or_path))
     observer.stage("loading the model")
     set_seed(recipe.train.seed)
     if recipe.adapter.method == "full":

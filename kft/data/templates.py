@@ -230,7 +230,7 @@ class TemplateRenderer:
                 tokenize=False,
                 add_generation_prompt=generation_prompt,
             )
-        except (jinja2.TemplateError, TypeError, ValueError) as cause:
+        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as cause:
             raise DataError(
                 f"The template can't render this row: {cause}",
                 where=place,

@@ -119,6 +119,11 @@ def check_tensor_file(path: Path) -> None:
         raise _damaged(path, "its end is missing")
 
 
+def is_pickled(folder: Path) -> bool:
+    """Whether the weights of a local folder are read from a pickle (``weights_only=True``)."""
+    return any(folder.glob("pytorch_model*.bin")) and not any(folder.glob("*.safetensors"))
+
+
 def _damaged(path: Path, why: str) -> ModelError:
     return ModelError(
         f"The file of weights is damaged: {why}",

@@ -7,17 +7,19 @@ import math
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 import yaml
-from conftest import RecipeFile, WriteJsonl
 from safetensors.torch import load_file
 
 import kft
 from kft.api.merge import merge
 from kft.errors import ExportError, UsageError
+
+if TYPE_CHECKING:
+    from conftest import RecipeFile, WriteJsonl
 
 Rows = list[dict[str, str]]
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from conftest import RecipeFile
 from safetensors.torch import load_file
 
 import kft
 from kft.api.observer import Silent
 from kft.errors import RecipeError
 from kft.train.checkpoint import complete_checkpoints
+
+if TYPE_CHECKING:
+    from conftest import RecipeFile
 
 Rows = list[dict[str, str]]
 KEYS = {"train.max_steps": 6, "train.save_steps": 2, "export.merge": False}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from conftest import RecipeFile
 
 import kft
+
+if TYPE_CHECKING:
+    from conftest import RecipeFile
 
 pytestmark = [
     pytest.mark.gpu,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import RecipeFile
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import kft
+
+if TYPE_CHECKING:
+    from conftest import RecipeFile
 
 STEPS = 20
 LEARNING_RATE = 3e-3
