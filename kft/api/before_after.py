@@ -79,6 +79,6 @@ def _answers(loaded: Loaded, prompts: Sequence[str]) -> list[str]:
             loaded.tokenizer,
             prompts,
             max_new_tokens=loaded.recipe.evaluate.max_new_tokens,
-            adds_special_tokens=is_text,
+            is_text=is_text,
         )
     return answers if is_text else [answer.strip() for answer in answers]

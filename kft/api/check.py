@@ -10,9 +10,10 @@ import numpy as np
 import torch
 import transformers
 
-from kft.api.dataset import Prepared, Records
+from kft.api.dataset import Prepared
 from kft.api.finetune import RecipeOrPath, as_recipe
 from kft.api.loaded import load_data
+from kft.api.records import Records
 from kft.api.run_folder import check_place
 from kft.errors import Finding
 from kft.models.precision import compute_dtype, weights_dtype

@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from kft.api.row_checks import check_positions, check_template, findings, nothing_left
-from kft.data.batches import hold_out
-from kft.data.files import resolve_files
-from kft.data.formats import Dropped, label_names, to_records
-from kft.data.layouts import Layout, choose_layout
-from kft.data.rows import Row, read_rows
+from kft.api.records import Records
+from kft.api.row_checks import (
+    check_positions,
+    check_template,
+    findings,
+    held_out_findings,
+)
 from kft.data.templates import TemplateRenderer, choose_template
 from kft.errors import DataError, Finding
 from kft.evaluation.held_out import HeldOut
-from kft.recipe.schema import DataSection, Recipe
+from kft.recipe.schema import Recipe
 from kft.tasks.registry import TASKS
 from kft.tasks.task import Dataset, EncodeOptions, Example, Message, Record, Renderer, Task
-
-
-@dataclass(frozen=True)
-class Records:
-    """The rows of both sides as records, before any tokenizer.
-
-    Args:
-        train: Training rows.
-        held_out: Held-out rows.
-        num_rows: Rows read for training (and, when split from them, holding out).
-        dropped: Reason -> places of rows that were left out.
-        layout: How the columns were read.
-        labels: Names of the labels, when the answers are labels.
-        files_sha256: Path -> hash of each file that was read.
-    """
-
-    train: list[Record]
-    held_out: list[Record]
-    num_rows: int
-    dropped: dict[str, list[str]]
-    layout: Layout
-    labels: list[str]
-    files_sha256: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -67,46 +40,6 @@ class Prepared:
     renderer: TemplateRenderer
     template_note: str
     findings: list[Finding]
-
-
-def read_records(recipe: Recipe) -> Records:
-    """Read the recipe's files and hold rows out.
-
-    Raises:
-        DataError: If a file or row can't be used, or no row is left.
-    """
-    data = recipe.data
-    dropped: dict[str, list[str]] = defaultdict(list)
-    files = resolve_files(data.train, "data.train")
-    rows = _rows(files)
-    layout = choose_layout(rows[0], data)
-    labels = _labels(rows, layout, data)
-    train = _keep(rows, layout, labels, data, dropped)
-    num_rows = len(rows)
-    if not train:
-        raise nothing_left(files, dropped)
-    if data.eval is None:
-        kept, apart = hold_out(len(train), data.eval_fraction, recipe.train.seed)
-        train, held_out = [train[row] for row in kept], [train[row] for row in apart]
-    else:
-        eval_files = resolve_files(data.eval, "data.eval")
-        rows = _rows(eval_files)
-        left_out: dict[str, list[str]] = defaultdict(list)
-        held_out = _keep(rows, choose_layout(rows[0], data), labels, data, left_out)
-        if not held_out:
-            raise nothing_left(eval_files, left_out)
-        for reason, places in left_out.items():
-            dropped[reason] += places
-        files = [*files, *eval_files]
-    return Records(
-        train=train,
-        held_out=_some(held_out, recipe.evaluate.max_rows, recipe.train.seed),
-        num_rows=num_rows,
-        dropped=dict(dropped),
-        layout=layout,
-        labels=labels,
-        files_sha256={str(path): _sha256(path) for path in files},
-    )
 
 
 def prepare(
@@ -133,36 +66,83 @@ def prepare(
     note, chat_template = choose_template(recipe.data.template, records.layout.format, tokenizer)
     renderer = TemplateRenderer(tokenizer, chat_template, recipe.data.train_on)
     check_template(recipe.data.template, records.train, renderer)
-    options = EncodeOptions(recipe.data.max_length, recipe.data.on_too_long)
-
-    def encode(record: Record) -> list[Example]:
-        return task.encode(record, tokenizer, renderer, options)
-
+    encode = encoder(recipe, tokenizer, renderer, task)
     too_long: list[str] = []
     train, _ = _encode_all(records.train, encode, too_long)
-    held_out, held_out_records = _encode_all(records.held_out, encode, too_long)
     if not train:
-        raise DataError(
-            "No row is left to train on: all are too long",
-            where=too_long[0],
-            expected=f"at most {recipe.data.max_length} tokens (`data.max_length`)",
-        )
-    by_label = [
-        [encode(with_answer(record, name))[0] for record in held_out_records]
-        for name in records.labels
-    ]
-    check_positions([train, held_out, *by_label], positions)
+        raise _all_too_long(too_long, recipe.data.max_length)
+    check_positions([train], positions)
+    held_out, held_out_records = prepare_held_out(
+        recipe, records, tokenizer, renderer, too_long, positions=positions
+    )
     dropped = dict(records.dropped)
     if too_long:
         dropped[f"longer than {recipe.data.max_length} tokens"] = too_long
     dataset = Dataset(train, records.num_rows, dropped)
     return Prepared(
         train=dataset,
-        held_out=HeldOut(held_out, by_label),
+        held_out=held_out,
         held_out_records=held_out_records,
         renderer=renderer,
         template_note=note,
-        findings=list(findings(dataset, tokenizer)),
+        findings=[
+            *findings(dataset, tokenizer),
+            *held_out_findings(records.train, held_out_records),
+        ],
+    )
+
+
+def prepare_held_out(
+    recipe: Recipe,
+    records: Records,
+    tokenizer: Any,
+    renderer: TemplateRenderer,
+    too_long: list[str],
+    *,
+    positions: int | None = None,
+) -> tuple[HeldOut, list[Record]]:
+    """Render and encode the held-out records alone.
+
+    Args:
+        recipe: The recipe.
+        records: Its rows.
+        tokenizer: The model's.
+        renderer: With the template that the model was or will be trained with.
+        too_long: Receives the places of rows left out.
+        positions: As for :func:`prepare`.
+
+    Raises:
+        DataError: If a row can't be used, or ``data.eval`` was given and no row of it is left.
+    """
+    task, data = TASKS[recipe.task], recipe.data
+    encode = encoder(recipe, tokenizer, renderer, task)
+    examples, kept = _encode_all(records.held_out, encode, too_long)
+    if records.held_out and not examples:
+        raise _all_too_long(too_long, data.max_length)
+    # A label that is cut off would be scored on what is left of it, so labels never are.
+    room = max((len(tokenizer(name).input_ids) for name in records.labels), default=0) + 8
+    whole = EncodeOptions(data.max_length + room, "truncate")
+    by_label = [
+        [task.encode(with_answer(record, name), tokenizer, renderer, whole)[0] for record in kept]
+        for name in records.labels
+    ]
+    check_positions([examples, *by_label], positions)
+    return HeldOut(examples, by_label), kept
+
+
+def encoder(
+    recipe: Recipe, tokenizer: Any, renderer: Renderer, task: Task
+) -> Callable[[Record], list[Example]]:
+    """Record -> examples, as the recipe's ``data`` section says."""
+    options = EncodeOptions(recipe.data.max_length, recipe.data.on_too_long)
+    return lambda record: task.encode(record, tokenizer, renderer, options)
+
+
+def _all_too_long(places: Sequence[str], max_length: int) -> DataError:
+    return DataError(
+        "No row is left: all are too long",
+        where=places[0] if places else None,
+        expected=f"at most {max_length} tokens (`data.max_length`)",
     )
 
 
@@ -177,14 +157,19 @@ def verification_examples(
         tokenizer: With the template used in training.
         num_rows: Rows at most.
     """
-    _, template = choose_template(recipe.data.template, records.layout.format, tokenizer)
-    if tokenizer.chat_template is not None and records.layout.format != "text":
-        template = tokenizer.chat_template
-    renderer = TemplateRenderer(tokenizer, template, recipe.data.train_on)
+    renderer = trained_renderer(recipe, records, tokenizer)
     options = EncodeOptions(recipe.data.max_length, "truncate")
     task = TASKS[recipe.task]
     rows = (records.held_out or records.train)[:num_rows]
     return [example for row in rows for example in task.encode(row, tokenizer, renderer, options)]
+
+
+def trained_renderer(recipe: Recipe, records: Records, tokenizer: Any) -> TemplateRenderer:
+    """The template that a run was trained with: its tokenizer was saved with it."""
+    template = tokenizer.chat_template
+    if not isinstance(template, str) or records.layout.format == "text":
+        _, template = choose_template(recipe.data.template, records.layout.format, tokenizer)
+    return TemplateRenderer(tokenizer, template, recipe.data.train_on)
 
 
 def with_answer(record: Record, answer: str) -> Record:
@@ -210,51 +195,6 @@ def prompt_text(record: Record, renderer: Renderer) -> tuple[str, str, str]:
     return renderer.prompt(question), shown, answer["content"]
 
 
-def texts_of(records: Sequence[Record]) -> Iterator[str]:
-    """Every text of the records, for making a tokenizer."""
-    for record in records:
-        if record.text is not None:
-            yield record.text
-        for message in record.messages or ():
-            yield message["content"]
-
-
-def _rows(files: Sequence[Path]) -> list[Row]:
-    rows = [row for path in files for row in read_rows(path)]
-    if not rows:
-        raise DataError("The data has no rows", where=", ".join(map(str, files)))
-    return rows
-
-
-def _labels(rows: Sequence[Row], layout: Layout, data: DataSection) -> list[str]:
-    if layout.format != "classification":
-        return []
-    return list(data.labels) or label_names(rows, layout, normalization=data.normalization)
-
-
-def _keep(
-    rows: Sequence[Row],
-    layout: Layout,
-    labels: Sequence[str],
-    data: DataSection,
-    dropped: dict[str, list[str]],
-) -> list[Record]:
-    kept: list[Record] = []
-    for record in to_records(rows, layout, labels=labels, normalization=data.normalization):
-        if isinstance(record, Dropped):
-            dropped[record.reason].append(record.place)
-        else:
-            kept.append(record)
-    return kept
-
-
-def _some(records: list[Record], max_rows: int | None, seed: int) -> list[Record]:
-    if max_rows is None or max_rows >= len(records):
-        return records
-    order = np.random.default_rng([seed, len(records)]).permutation(len(records))
-    return [records[row] for row in order[:max_rows]]
-
-
 def _encode_all(
     records: Sequence[Record], encode: Callable[[Record], list[Example]], too_long: list[str]
 ) -> tuple[list[Example], list[Record]]:
@@ -268,8 +208,3 @@ def _encode_all(
         examples += encoded
         kept.append(record)
     return examples, kept
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

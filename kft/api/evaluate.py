@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 
 import torch
 
-from kft.api.dataset import prepare, read_records
+from kft.api.dataset import prepare_held_out, trained_renderer
 from kft.api.opened import Opened, is_run, open_model, run_recipe
-from kft.errors import UsageError
+from kft.api.records import file_sha256, read_records
+from kft.errors import DataError, UsageError
 from kft.evaluation.held_out import Measurement, measure
 from kft.models.architecture import num_positions
 from kft.models.loader import keeps_positions
@@ -44,10 +46,29 @@ def evaluate(
             expected="`--data FILE`, or a run folder whose held-out rows are used",
         )
     recipe = run_recipe(Path(runs[0])) if runs else None
+    if data is None:
+        require_same_rows(Path(runs[0]))
     return {
         place: measure_opened(open_model(place), _rows_recipe(recipe, data, max_rows)).result
         for place in places
     }
+
+
+def require_same_rows(folder: Path) -> None:
+    """Refuse a run's own held-out rows when its files have changed: others would be held out.
+
+    Raises:
+        DataError: Naming the file.
+    """
+    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    for path, sha in environment["data_sha256"].items():
+        if not Path(path).is_file() or file_sha256(Path(path)) != sha:
+            raise DataError(
+                "The data has changed since the run, so its held-out rows can't be told any more",
+                where=path,
+                expected=f"the file with sha256 {sha}",
+                hint="`--data FILE` names rows to evaluate on.",
+            )
 
 
 def measure_opened(opened: Opened, recipe: Recipe) -> Measurement:
@@ -63,8 +84,15 @@ def measure_opened(opened: Opened, recipe: Recipe) -> Measurement:
     task = TASKS[recipe.task]
     records = read_records(recipe)
     positions = num_positions(opened.model.config)
-    prepared = prepare(recipe, records, opened.tokenizer, task, positions=positions)
-    if not prepared.held_out.examples:
+    if opened.recipe is None and positions is not None:  # it has no `max_length` of its own
+        shorter = min(recipe.data.max_length, positions)
+        data = recipe.data.model_copy(update={"max_length": shorter})
+        recipe = recipe.model_copy(update={"data": data})
+    renderer = trained_renderer(recipe, records, opened.tokenizer)
+    held_out, _ = prepare_held_out(
+        recipe, records, opened.tokenizer, renderer, [], positions=positions
+    )
+    if not held_out.examples:
         raise UsageError(
             "The run held no rows out", expected="`--data FILE` with rows to evaluate on"
         )
@@ -73,7 +101,7 @@ def measure_opened(opened: Opened, recipe: Recipe) -> Measurement:
     with torch.autocast(device.type, opened.dtype, enabled=opened.dtype != torch.float32):
         return measure(
             module,
-            prepared.held_out,
+            held_out,
             partial(task.collate, pad_token_id=opened.tokenizer.pad_token_id),
             rows_per_batch=recipe.evaluate.per_device_eval_batch_size,
             device=device,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kft.api.observer import Observer, Silent
+from kft.api.paths import with_home
 from kft.api.run import Run, load_run
 from kft.api.session import run_steps
 from kft.recipe.reader import Overrides, override_recipe, read_recipe
@@ -21,9 +22,10 @@ def as_recipe(recipe_or_path: RecipeOrPath, overrides: Overrides | None = None) 
     Raises:
         RecipeError: If it can't be read or doesn't make sense.
     """
-    if isinstance(recipe_or_path, Recipe):
-        return override_recipe(recipe_or_path, overrides) if overrides else recipe_or_path
-    return read_recipe(recipe_or_path, overrides)
+    if not isinstance(recipe_or_path, Recipe):
+        return with_home(read_recipe(recipe_or_path, overrides))
+    recipe = override_recipe(recipe_or_path, overrides) if overrides else recipe_or_path
+    return with_home(recipe)
 
 
 def finetune(

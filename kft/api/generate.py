@@ -51,7 +51,7 @@ class Chat:
             tokenizer,
             prompts,
             max_new_tokens=max_new_tokens,
-            adds_special_tokens=template is None,
+            is_text=template is None,
         )
         return answers if template is None else [answer.strip() for answer in answers]
 

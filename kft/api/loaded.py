@@ -11,8 +11,9 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
-from kft.api.dataset import Prepared, Records, prepare, read_records, texts_of
+from kft.api.dataset import Prepared, prepare
 from kft.api.observer import Observer
+from kft.api.records import Records, read_records, texts_of
 from kft.api.run_folder import device_name
 from kft.errors import Finding, UsageError
 from kft.models.adapters import add_adapter, check_adapter, count_parameters
@@ -66,6 +67,9 @@ def load(recipe: Recipe, observer: Observer) -> Loaded:
     weights = weights_dtype(recipe.model.dtype, dtype, device)
     observer.stage("reading data")
     _, records, tokenizer, data = load_data(recipe, task)
+    if records.labels:  # found in the rows, and from here on as if they had been written
+        section = recipe.data.model_copy(update={"labels": records.labels})
+        recipe = recipe.model_copy(update={"data": section})
     if records.layout.format != "text":  # running text has no turns to render
         tokenizer.chat_template = data.renderer.chat_template
     for finding in data.findings:

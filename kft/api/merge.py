@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from typing import Any
 import psutil
 import torch
 
-from kft.api.dataset import read_records, verification_examples
+from kft.api.dataset import verification_examples
 from kft.api.opened import run_recipe, trained_part
+from kft.api.records import read_records
 from kft.errors import UsageError
 from kft.export.merge import (
     discard,
@@ -27,7 +29,7 @@ from kft.export.merge import (
 from kft.export.rounding import Limits, rounding_limits
 from kft.export.verify import Verification, require, save_verification, verify_folder
 from kft.models.loader import load_config, load_model, load_tokenizer
-from kft.models.precision import DTYPES, compute_dtype
+from kft.models.precision import DTYPES
 from kft.models.quiet import silence_transformers
 from kft.models.vocabulary import fit_vocabulary
 from kft.recipe.schema import ModelSection, Recipe
@@ -83,7 +85,7 @@ def merge(
             where=run,
             hint=f"`{Path(run) / 'model'}` is its model, already verified.",
         )
-    final = Path(output) if output else Path(run) / "merged"
+    final = (Path(output) if output else Path(run) / "merged").absolute()
     require_replaceable(final)
     trained = load_trained(Path(run), recipe)
     adapter = trained_part(Path(run), "adapter")
@@ -155,7 +157,7 @@ def load_trained(folder: Path, recipe: Recipe) -> Trained:
     tokenizer = load_tokenizer(ModelSection(name_or_path=str(adapter)))
     records = read_records(recipe)
     examples = verification_examples(recipe, records, tokenizer, NUM_ROWS)
-    base = _trained_base(recipe, auto_class, tokenizer)
+    base = _trained_base(folder, recipe, auto_class, tokenizer)
     plain = plain_base(recipe.model, auto_class, base)
     fit_vocabulary(plain, tokenizer)
     adapted = load_adapter(plain, adapter)
@@ -198,10 +200,10 @@ def has_room(total_parameters: int, folder: Path) -> str | None:
     return None
 
 
-def _trained_base(recipe: Recipe, auto_class: str, tokenizer: Any) -> Any:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = compute_dtype(recipe.train.precision, device)
-    weights = dtype if recipe.model.dtype == "auto" else DTYPES[recipe.model.dtype]
+def _trained_base(folder: Path, recipe: Recipe, auto_class: str, tokenizer: Any) -> Any:
+    # In the precision that it had in training, on whatever machine that was.
+    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    weights = DTYPES[environment["auto"]["model.dtype"]]
     base = load_model(
         recipe.model, auto_class=auto_class, dtype=weights, device=torch.device("cpu")
     )

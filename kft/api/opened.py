@@ -12,8 +12,8 @@ import torch
 from kft.errors import ModelError, UsageError
 from kft.models.adapters import attach_adapter
 from kft.models.checkpoint_files import check_json, is_adapter
-from kft.models.loader import clean_generation_config, load_model, load_tokenizer
-from kft.models.precision import compute_dtype, weights_dtype
+from kft.models.loader import clean_generation_config, has_tokenizer, load_model, load_tokenizer
+from kft.models.precision import compute_dtype, inference_dtype
 from kft.models.quiet import silence_transformers
 from kft.models.saved_adapter import base_of_adapter
 from kft.models.vocabulary import fit_vocabulary
@@ -79,7 +79,7 @@ def open_model(place: str, *, dtype: torch.dtype | None = None) -> Opened:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if is_run(folder):
         recipe = run_recipe(folder)
-        dtype = dtype or compute_dtype(recipe.train.precision, device)
+        dtype = dtype or inference_dtype(recipe.train.precision, device)
         if recipe.adapter.method == "full":
             section = ModelSection(name_or_path=str(trained_part(folder, "model")))
             return _open_plain(place, section, recipe, dtype, device)
@@ -123,9 +123,10 @@ def _open_adapter(
     place: str, folder: Path, recipe: Recipe | None, dtype: torch.dtype, device: torch.device
 ) -> Opened:
     section = recipe.model if recipe else _base_section(folder)
-    tokenizer = load_tokenizer(ModelSection(name_or_path=str(folder)))
+    own = ModelSection(name_or_path=str(folder))
+    tokenizer = load_tokenizer(own if has_tokenizer(folder) else section)
     task = TASKS[recipe.task if recipe else "causal_lm"]
-    weights = weights_dtype(section.dtype, dtype, device)
+    weights = dtype if section.dtype == "auto" else inference_dtype(section.dtype, device)
     base = load_model(section, auto_class=task.auto_class, dtype=weights, device=device)
     fit_vocabulary(base, tokenizer)
     clean_generation_config(base, tokenizer)

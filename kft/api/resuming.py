@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from kft.api.observer import Observer
+from kft.api.paths import with_absolute_paths
 from kft.errors import Finding, RecipeError
+from kft.models.loader import weights_sha256
 from kft.recipe.reader import read_recipe
 from kft.recipe.schema import Recipe
 from kft.train.checkpoint import complete_checkpoints
@@ -38,7 +40,7 @@ def require_same_run(folder: Path, recipe: Recipe, files_sha256: Mapping[str, st
         RecipeError: If something differs that the steps so far depended on.
     """
     before = dict(_flat(read_recipe(folder / "recipe.yaml").resolved()))
-    now = dict(_flat(recipe.resolved()))
+    now = dict(_flat(with_absolute_paths(recipe).resolved()))
     for key, value in now.items():
         if before.get(key) != value and not key.startswith(_MAY_DIFFER):
             raise RecipeError(
@@ -47,7 +49,14 @@ def require_same_run(folder: Path, recipe: Recipe, files_sha256: Mapping[str, st
                 expected=f"`{_shown(before.get(key))}`, as the steps so far had it",
                 hint="Leave `--resume` out and name another `output_dir` for a new run.",
             )
-    saved = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["data_sha256"]
+    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    if environment["base_sha256"] != weights_sha256(recipe.model.name_or_path):
+        raise RecipeError(
+            "The base's weights have changed since the run was started",
+            where=recipe.model.name_or_path,
+            expected=f"weights with sha256 {environment['base_sha256']}",
+        )
+    saved = environment["data_sha256"]
     for path, sha in files_sha256.items():
         if saved.get(path) != sha:
             raise RecipeError(

@@ -88,3 +88,33 @@ def findings(dataset: Dataset, tokenizer: Any) -> Iterator[Finding]:
             hint="Write `{{ eos_token }}` after each answer in the template.",
             count=len(endless),
         )
+
+
+FEW_ROWS = 10
+"""Below this many held-out rows a difference can't be told from noise."""
+
+
+def held_out_findings(train: Sequence[Record], held_out: Sequence[Record]) -> Iterator[Finding]:
+    """Held-out rows that were trained on, or are too few: the result would not be honest."""
+    trained = {_content(record) for record in train}
+    again = [record.place for record in held_out if _content(record) in trained]
+    if again:
+        yield Finding(
+            "warning",
+            "Held-out rows also stand in the training rows: the result will look too good",
+            where=again[0],
+            hint="Remove the copies, or give other rows in `data.eval`.",
+            count=len(again),
+        )
+    if 0 < len(held_out) < FEW_ROWS:
+        yield Finding(
+            "warning",
+            f"Only {len(held_out)} rows are held out: too few to tell a difference from noise",
+            hint=f"Hold out at least {FEW_ROWS}: raise `data.eval_fraction`, or give `data.eval`.",
+        )
+
+
+def _content(record: Record) -> int:
+    """A hash of what is said, whatever the white space."""
+    turns = [(m["role"], " ".join(m["content"].split())) for m in record.messages or ()]
+    return hash((" ".join((record.text or "").split()), tuple(turns)))

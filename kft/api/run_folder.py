@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 
+from kft.api.paths import absolute, with_absolute_paths
 from kft.errors import UsageError
 from kft.models.loader import weights_sha256
 from kft.models.precision import dtype_name
 from kft.recipe.reader import write_recipe
 from kft.recipe.schema import Recipe
+from kft.train.runlog import finite
 
 _PACKAGES = ("kft", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers")
 
@@ -67,7 +69,7 @@ def create(folder: Path, recipe: Recipe, environment: Mapping[str, Any]) -> None
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_recipe(recipe, folder / "recipe.yaml")
+        write_recipe(with_absolute_paths(recipe), folder / "recipe.yaml")
         write_json(folder / "environment.json", environment)
     except OSError as cause:
         raise UsageError(
@@ -112,7 +114,7 @@ def base_record(recipe: Recipe, dtype: torch.dtype) -> dict[str, Any]:
     """What the adapter was trained against, saved beside it as ``kft_base.json``."""
     quantized = recipe.model.quantization in {"nf4", "fp4"}
     return {
-        "name_or_path": recipe.model.name_or_path,
+        "name_or_path": absolute(recipe.model.name_or_path),
         "revision": recipe.model.revision,
         "sha256": weights_sha256(recipe.model.name_or_path),
         "quantization": recipe.model.quantization,
@@ -125,7 +127,8 @@ def base_record(recipe: Recipe, dtype: torch.dtype) -> dict[str, Any]:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file in one rename, so that no reader sees half of it."""
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(finite(content), ensure_ascii=False, indent=2, allow_nan=False)
+    part.write_text(text + "\n", encoding="utf-8")
     part.replace(path)
 
 

@@ -15,6 +15,7 @@ from kft.api.before_after import answer_again, measure_held_out, sample_answers,
 from kft.api.loaded import Loaded, load
 from kft.api.merge import NUM_ROWS, export_full, has_room, merge, verification_batches
 from kft.api.observer import Observer, Sample
+from kft.api.paths import absolute
 from kft.api.resuming import last_checkpoint, require_same_run
 from kft.api.run_folder import (
     base_record,
@@ -26,7 +27,7 @@ from kft.api.run_folder import (
 )
 from kft.api.stopping import StopSignal
 from kft.data.batches import WindowPlan, make_windows
-from kft.errors import Finding
+from kft.errors import DataError, ExportError, Finding, KftError, ModelError, UsageError
 from kft.evaluation.held_out import Measurement
 from kft.evaluation.measures import compare
 from kft.models.adapters import count_parameters
@@ -70,13 +71,15 @@ def run_steps(recipe: Recipe, observer: Observer, *, resume: bool = False) -> It
         SystemExit: With 143 after a SIGTERM, likewise.
     """
     folder = Path(recipe.output_dir)
-    goes_on = resume and (folder / "recipe.yaml").is_file()
+    goes_on = resume and (folder / "environment.json").is_file()
     if not goes_on:
         free_folder(recipe.output_dir)
     try:
         yield from _run_steps(recipe, folder, observer, goes_on=goes_on)
+        (folder / "error.txt").unlink(missing_ok=True)
     except Exception as error:
-        write_traceback(folder, error)
+        if not (isinstance(error, KftError) and error.exit_code == 2):
+            write_traceback(folder, error)
         raise
     finally:
         observer.close()
@@ -86,6 +89,7 @@ def _run_steps(
     recipe: Recipe, folder: Path, observer: Observer, *, goes_on: bool
 ) -> Iterator[StepStats]:
     loaded = load(recipe, observer)
+    recipe = loaded.recipe
     if goes_on:
         require_same_run(folder, recipe, loaded.records.files_sha256)
     training = prepare_training(loaded)
@@ -108,10 +112,10 @@ def _run_steps(
     started = time.perf_counter()
     yield from train_and_save(loaded, training, folder, observer, first_step)
     train_seconds = time.perf_counter() - started
-    observer.stage("measuring the tuned model")
-    tuned = measure_held_out(loaded, training.module)
     observer.stage("saving")
     save_trained(loaded, folder)
+    observer.stage("measuring the tuned model")
+    tuned = measure_held_out(loaded, training.module)
     finished = answer_again(loaded, samples)
     result = {
         **_result(loaded, base, tuned, finished),
@@ -123,7 +127,10 @@ def _run_steps(
         write_rows(folder / "held_out.jsonl", loaded, base, tuned)
     observer.evaluation("tuned", result)
     observer.samples(finished)
-    result["verification"] = _export(loaded, folder, observer)
+    try:
+        result["verification"] = _export(loaded, folder, observer)
+    except (DataError, ModelError, UsageError) as cause:  # exit code 2 is for before training
+        raise ExportError(cause.what, where=cause.where, expected=cause.expected) from cause
     write_json(folder / "result.json", result)
 
 
@@ -167,7 +174,9 @@ def train_and_save(
                 during = measure_held_out(loaded, training.module)
                 log.write({"step": stats.step, **(during.result if during else {})})
                 observer.evaluation(f"step {stats.step}", during.result if during else {})
-            if _is_due(stats.step, recipe.train.save_steps) or stop.received is not None:
+            is_last = stats.step == plan.total_steps and recipe.train.save_steps is not None
+            stopped = stop.received is not None
+            if _is_due(stats.step, recipe.train.save_steps) or is_last or stopped:
                 save_checkpoint(
                     folder / "checkpoints",
                     stats.step,
@@ -176,7 +185,7 @@ def train_and_save(
                     accelerator.scaler,
                     keep=recipe.train.save_total_limit,
                 )
-            if stop.received is not None:
+            if stopped:
                 observer.finding(
                     Finding(
                         "warning",
@@ -198,6 +207,8 @@ def save_trained(loaded: Loaded, folder: Path) -> None:
     if loaded.recipe.adapter.method == "full":
         return
     target = folder / "adapter"
+    for config in loaded.model.peft_config.values():  # to be found from any folder
+        config.base_model_name_or_path = absolute(loaded.recipe.model.name_or_path)
     loaded.model.save_pretrained(str(target), safe_serialization=True)
     loaded.tokenizer.save_pretrained(str(target))
     write_json(target / "kft_base.json", base_record(loaded.recipe, loaded.dtype))

@@ -126,6 +126,8 @@ def choose_template(name: str, layout: str, tokenizer: Any) -> tuple[str, str]:
             checkpoint has no template of its own.
     """
     own = getattr(tokenizer, "chat_template", None)
+    if isinstance(own, dict):
+        own = own.get("default")
     if name == "auto":
         name = "koalpaca" if layout in {"instruction", "messages"} else "plain"
         if own and layout != "classification":
@@ -214,6 +216,8 @@ class TemplateRenderer:
         pieces: list[tuple[str, bool]] = []
         done = ""
         for answer in answers:
+            if answer == 0:  # nobody asked: it is what was said before, not an answer
+                continue
             asked = self._apply(messages[:answer], place, generation_prompt=True)
             given = self._apply(messages[: answer + 1], place, generation_prompt=False)
             if not asked.startswith(done) or not given.startswith(asked):

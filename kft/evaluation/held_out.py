@@ -76,7 +76,9 @@ def measure(
         loss = text_loss(totals, counts, [example.target_text for example in held_out.examples])
         return Measurement(loss.as_dict(), {"totals": totals, "counts": [float(c) for c in counts]})
     per_label = [losses(examples) for examples in held_out.by_label]
-    labels = [example.label or 0 for example in held_out.examples]
+    labels = [example.label for example in held_out.examples if example.label is not None]
+    if len(labels) != len(held_out.examples):
+        raise ValueError("labels are to be scored, and an example has none")
     nats = [totals for totals, _ in per_label]
     predicted = [
         min(range(len(nats)), key=lambda label: nats[label][row]) for row in range(len(labels))

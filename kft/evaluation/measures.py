@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 
@@ -49,8 +50,9 @@ def text_loss(totals: Sequence[float], counts: Sequence[int], texts: Sequence[st
         1.5
     """
     nats, num_targets = math.fsum(totals), sum(counts)
-    characters = sum(len(text) for text in texts)
-    num_bytes = sum(len(text.encode()) for text in texts)
+    composed = [normalize("NFC", text) for text in texts]
+    characters = sum(len(text) for text in composed)
+    num_bytes = sum(len(text.encode()) for text in composed)
     loss = nats / num_targets
     return TextLoss(
         eval_loss=loss,
@@ -153,7 +155,12 @@ def compare(
         base: Per-row numbers of the first model: ``totals`` and ``counts``, and ``correct``
             (0 or 1) where labels were scored.
         tuned: The same rows for the second model.
+
+    Returns:
+        Name -> interval; empty below ten rows, where resampling promises too much.
     """
+    if len(base["totals"]) < 10:
+        return {}
     intervals = {"eval_loss": paired_interval(base["totals"], tuned["totals"], base["counts"])}
     if "correct" in base and "correct" in tuned:
         intervals["accuracy"] = paired_interval(base["correct"], tuned["correct"])

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from kft.models.architecture import num_positions
+from kft.tasks.causal_lm import prompt_ids
 
 
 def generate(
@@ -16,7 +17,7 @@ def generate(
     prompts: Sequence[str],
     *,
     max_new_tokens: int,
-    adds_special_tokens: bool = False,
+    is_text: bool = False,
     sampling: dict[str, Any] | None = None,
 ) -> list[str]:
     """The model's continuation of each prompt, without the prompt and without special tokens.
@@ -26,15 +27,17 @@ def generate(
         tokenizer: Its tokenizer.
         prompts: Rendered prompts.
         max_new_tokens: Tokens at most per answer; the end token ends it earlier.
-        adds_special_tokens: Let the tokenizer put its start token in front; a rendered
-            chat prompt has its own.
+        is_text: The prompts begin running text, as in training with ``format: text``; a
+            rendered chat prompt has its own start token.
         sampling: ``temperature``, ``top_p`` and the like; ``None`` is greedy.
 
     Returns:
         One text per prompt, in order.
     """
     encoded = [
-        list(tokenizer(prompt, add_special_tokens=adds_special_tokens).input_ids)
+        prompt_ids(prompt, tokenizer)
+        if is_text or not prompt
+        else list(tokenizer(prompt, add_special_tokens=False).input_ids)
         for prompt in prompts
     ]
     return [

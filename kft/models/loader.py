@@ -72,7 +72,7 @@ def load_tokenizer(section: ModelSection) -> Any:
     place = section.tokenizer or section.name_or_path
     _check_name(place, "`model.tokenizer`" if section.tokenizer else "`model.name_or_path`")
     folder = Path(place)
-    if folder.is_dir() and not _has_tokenizer(folder):
+    if folder.is_dir() and not has_tokenizer(folder):
         raise ModelError(
             f"The checkpoint `{place}` has no tokenizer",
             where="`model.tokenizer`" if section.tokenizer else "`model.name_or_path`",
@@ -100,7 +100,8 @@ def load_tokenizer(section: ModelSection) -> Any:
     return tokenizer
 
 
-def _has_tokenizer(folder: Path) -> bool:
+def has_tokenizer(folder: Path) -> bool:
+    """Whether the files of a tokenizer lie in the folder."""
     names = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
     return any((folder / name).is_file() for name in names) or any(folder.glob("tokenization_*.py"))
 

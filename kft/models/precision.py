@@ -50,6 +50,13 @@ def compute_dtype(
     return DTYPES[precision]
 
 
+def inference_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """As :func:`compute_dtype`, but what was trained in float16 is used in float32 on a CPU."""
+    if precision == "float16" and device.type == "cpu":
+        return torch.float32
+    return compute_dtype(precision, device)
+
+
 def weights_dtype(asked: str, computed: torch.dtype, device: torch.device) -> torch.dtype:
     """The precision of frozen weights that ``model.dtype`` stands for on this device.
 

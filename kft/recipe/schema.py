@@ -155,8 +155,8 @@ class DataSection(Section):
     max_length: Annotated[int, Field(ge=2)] = Field(512, description="Tokens per row at most.")
     on_too_long: Literal["truncate", "drop", "error"] = Field(
         "truncate",
-        description="`truncate` cuts the end off (such a row has no end token); "
-        "`drop` leaves it out.",
+        description="`truncate` cuts the end off (such a row has no end token; running text goes "
+        "on in a further row instead); `drop` leaves it out; `error` stops.",
     )
     normalization: Literal["NFC", "none"] = Field(
         "NFC", description="Unicode form of the text; decomposed Hangul ruins most vocabularies."

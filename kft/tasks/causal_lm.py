@@ -38,13 +38,10 @@ class CausalLM:
                 ``on_too_long`` is ``error``.
         """
         if record.messages is None:
-            input_ids = text_ids(record.text or "", tokenizer)
-            labels = list(input_ids)
-            target_text = record.text or ""
-        else:
-            rendered = renderer.render(record.messages, record.place)
-            input_ids, labels = encode_pieces(rendered, tokenizer)
-            target_text = _trained_text(record.messages, rendered)
+            return self._encode_text(record, tokenizer, options)
+        rendered = renderer.render(record.messages, record.place)
+        input_ids, labels = encode_pieces(rendered, tokenizer)
+        target_text = _trained_text(record.messages, rendered)
         num_tokens, max_length = len(input_ids), options.max_length
         if num_tokens > max_length:
             if options.on_too_long == "drop":
@@ -66,6 +63,37 @@ class CausalLM:
         if example.num_targets == 0:
             raise _no_target(record.place, num_tokens, max_length)
         return [example]
+
+    def _encode_text(
+        self, record: Record, tokenizer: Tokenizer, options: EncodeOptions
+    ) -> list[Example]:
+        """Running text; what is longer than ``max_length`` goes on in a further example.
+
+        That one begins with the last token of the one before, so that every token is predicted
+        exactly once.
+        """
+        text, max_length = record.text or "", options.max_length
+        ids = text_ids(text, tokenizer)
+        if len(ids) < 2:
+            raise _no_target(record.place, len(ids), max_length)
+        if len(ids) > max_length and options.on_too_long == "drop":
+            return []
+        if len(ids) > max_length and options.on_too_long == "error":
+            raise _too_long(record.place, len(ids), max_length)
+        starts = range(0, len(ids) - 1, max_length - 1)
+        windows = [ids[start : start + max_length] for start in starts]
+        return [
+            Example(
+                input_ids=window,
+                labels=list(window),
+                place=record.place,
+                target_text=text
+                if len(windows) == 1
+                else tokenizer.decode(window[1:], skip_special_tokens=True),
+                end_is_target=number < len(windows) - 1 or _ends(window, tokenizer),
+            )
+            for number, window in enumerate(windows)
+        ]
 
     def collate(self, examples: Sequence[Example], pad_token_id: int) -> Batch:
         """Pad examples on the right to one micro-batch of (B, T)."""
@@ -159,11 +187,17 @@ def text_ids(text: str, tokenizer: Tokenizer) -> list[int]:
     return ids
 
 
+def prompt_ids(text: str, tokenizer: Tokenizer) -> list[int]:
+    """Ids of the beginning of a running text, as :func:`text_ids` begins it; never empty."""
+    ids = text_ids(text, tokenizer)
+    return ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id else ids
+
+
 def encode_pieces(rendered: Rendered, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     """Ids and labels of a rendering.
 
-    A prompt's ids are exactly those it has alone, as it will be at generation: where a token
-    would reach over the cut, the two sides are encoded separately.
+    The first prompt's ids are exactly those it has alone, as it will be at generation: where a
+    token would reach over the cut, the two sides are encoded separately.
 
     Returns:
         ``input_ids`` and ``labels``, of one length.
@@ -184,9 +218,9 @@ def encode_pieces(rendered: Rendered, tokenizer: Tokenizer) -> tuple[list[int], 
 
 
 def _trained_text(messages: Sequence[Message], rendered: Rendered) -> str:
-    """The contents of the turns that are targets, without the template's own text."""
+    """What was said in the turns that are targets; the whole rendering where everything is."""
     if all(is_target for _, is_target in rendered.pieces):
-        return "\n".join(message["content"] for message in messages)
+        return "".join(text for text, _ in rendered.pieces)
     answers = [message["content"] for message in messages if message["role"] == "assistant"]
     num_trained = sum(is_target for _, is_target in rendered.pieces)
     return "\n".join(answers[-num_trained:])

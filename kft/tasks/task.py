@@ -47,7 +47,7 @@ class Example:
         place: ``file:line`` of the row it came from.
         target_text: The text whose tokens are targets; bits per character divide by its length.
         was_truncated: Tokens were cut from it.
-        end_is_target: The end token is among its targets.
+        end_is_target: The end token is among its targets, or the text goes on in another example.
         label: As in :class:`Record`.
     """
 

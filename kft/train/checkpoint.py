@@ -64,7 +64,10 @@ def save_checkpoint(
             where=str(root),
             expected="a writable disk with room for it; earlier checkpoints are untouched",
         ) from cause
-    for old in sorted(root.glob("step-????????"))[:-keep]:
+    others = sorted(path for path in root.glob("step-????????") if path != final)
+    older = [path for path in others if path.name < final.name]
+    # Later ones are of steps that were just taken again: damaged, or of a run that was cut back.
+    for old in [*others[len(older) :], *older[: len(older) - (keep - 1)]]:
         shutil.rmtree(old, ignore_errors=True)
     return final
 

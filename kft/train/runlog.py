@@ -52,6 +52,15 @@ def step_record(stats: StepStats, accelerator: Any) -> dict[str, float]:
     }
 
 
+def finite(value: Any) -> Any:
+    """The same with every number that isn't finite as ``None``: JSON has no infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(below) for key, below in value.items()}
+    return [finite(below) for below in value] if isinstance(value, list | tuple) else value
+
+
 class RunLog:
     """Appends lines to ``metrics.jsonl``; a line is on disk once it was written.
 
@@ -65,7 +74,8 @@ class RunLog:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Append one line."""
-        self._file.write(json.dumps(dict(record), ensure_ascii=False) + "\n")
+        line = json.dumps(finite(record), ensure_ascii=False, allow_nan=False)
+        self._file.write(line + "\n")
         self._file.flush()
 
     def __enter__(self) -> RunLog:

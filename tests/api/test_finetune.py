@@ -27,10 +27,12 @@ Rows = list[dict[str, str]]
 def test_a_run_leaves_what_it_promises(
     tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows
 ) -> None:
-    path = recipe_file(tiny_gpt, korean_rows, {"evaluate.eval_steps": 2, "evaluate.generate": 2})
+    keys = {"evaluate.eval_steps": 2, "evaluate.generate": 2, "data.eval_fraction": 0.5}
+    path = recipe_file(tiny_gpt, korean_rows, keys)
     run = kft.finetune(path)
     assert {p.name for p in run.folder.iterdir()} == {
         "adapter",
+        "checkpoints",
         "environment.json",
         "held_out.jsonl",
         "merged",
@@ -41,7 +43,7 @@ def test_a_run_leaves_what_it_promises(
     result = run.result
     assert result["steps"] == 4
     assert result["tuned"]["eval_loss"] < result["base"]["eval_loss"]
-    assert result["tuned"]["num_rows"] == 6
+    assert result["tuned"]["num_rows"] == 12
     interval = result["intervals"]["eval_loss"]
     difference = result["tuned"]["eval_loss"] - result["base"]["eval_loss"]
     assert interval["difference"] == pytest.approx(difference)

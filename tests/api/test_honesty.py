@@ -1,0 +1,95 @@
+"""What must not flatter a model: copies in the held-out rows, other labels, changed files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import kft
+from kft.api.evaluate import evaluate
+from kft.errors import DataError
+
+if TYPE_CHECKING:
+    from conftest import RecipeFile, WriteJsonl
+
+FAST = {"export.merge": False, "train.max_steps": 2}
+
+
+def labelled(words: list[str]) -> list[dict[str, Any]]:
+    return [{"text": f"{word} {n}", "label": word[:2]} for n in range(8) for word in words]
+
+
+def test_copies_among_the_held_out_rows_are_told(
+    tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: list[dict[str, str]]
+) -> None:
+    copied = korean_rows[:12] * 4
+    check = kft.check(recipe_file(tiny_gpt, copied))
+    assert any("also stand in the training rows" in str(found) for found in check.findings)
+    clean = kft.check(recipe_file(tiny_gpt, korean_rows, {"data.eval_fraction": 0.5}))
+    assert clean.findings == []
+
+
+def test_few_held_out_rows_give_no_interval(
+    tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: list[dict[str, str]]
+) -> None:
+    run = kft.finetune(recipe_file(tiny_gpt, korean_rows, FAST))
+    assert run.result["intervals"] == {}
+    assert "Only 6 rows are held out" in run.result["findings"][0]
+
+
+def test_another_file_is_scored_with_the_run_s_labels(
+    tiny_gpt: Path, recipe_file: RecipeFile, write_jsonl: WriteJsonl, tmp_path: Path
+) -> None:
+    run = kft.finetune(recipe_file(tiny_gpt, labelled(["좋다 하", "싫다 저"]), FAST))
+    assert run.recipe.data.labels == ["싫다", "좋다"]
+    only = write_jsonl(tmp_path / "only.jsonl", labelled(["좋다 하"]))
+    numbers = run.evaluate(str(only))
+    assert numbers["label_counts"] == [0, 8]
+    with pytest.raises(DataError):
+        run.evaluate(str(write_jsonl(tmp_path / "new.jsonl", labelled(["글쎄 음"]))))
+
+
+def test_held_out_rows_of_another_layout_are_refused(
+    tiny_gpt: Path,
+    recipe_file: RecipeFile,
+    write_jsonl: WriteJsonl,
+    korean_rows: list[dict[str, str]],
+    tmp_path: Path,
+) -> None:
+    other = write_jsonl(tmp_path / "other.jsonl", korean_rows)
+    path = recipe_file(tiny_gpt, labelled(["좋다 하", "싫다 저"]), {"data.eval": str(other)})
+    with pytest.raises(DataError):
+        kft.finetune(path)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_changed_file_is_not_evaluated_on(
+    tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: list[dict[str, str]], tmp_path: Path
+) -> None:
+    run = kft.finetune(recipe_file(tiny_gpt, korean_rows, FAST))
+    before = run.evaluate()
+    assert before["eval_loss"] == pytest.approx(run.result["tuned"]["eval_loss"])
+    rows = tmp_path / "recipe.jsonl"
+    lines = rows.read_text(encoding="utf-8").splitlines()
+    rows.write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match="data has changed"):
+        evaluate([str(run.folder)])
+
+
+def test_a_run_can_be_used_from_another_folder(
+    tiny_gpt: Path,
+    recipe_file: RecipeFile,
+    korean_rows: list[dict[str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tiny_gpt.parent)
+    path = recipe_file(tiny_gpt.name, korean_rows, FAST | {"train.save_steps": 1})
+    run = kft.finetune(path)
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(run.generate("서울", max_new_tokens=2), str)
+    assert run.merge().is_dir()
+    again = kft.finetune(run.folder / "recipe.yaml", {"train.max_steps": 3}, resume=True)
+    assert again.metrics["step"].tolist() == [1, 2, 3]
