@@ -36,6 +36,7 @@ docs: .venv/ready-run
 	$(BIN)/python dev/docs.py
 
 evidence: .venv/ready-run
+	$(BIN)/python benchmarks/merging.py
 	$(BIN)/python benchmarks/nsmc.py
 
 # Neither the environment nor the runs: those may have cost hours.
