@@ -27,14 +27,14 @@ def test_copies_among_the_held_out_rows_are_told(
     copied = korean_rows[:12] * 4
     check = kft.check(recipe_file(tiny_gpt, copied))
     assert any("also stand in the training rows" in str(found) for found in check.findings)
-    clean = kft.check(recipe_file(tiny_gpt, korean_rows, {"data.eval_fraction": 0.5}))
+    clean = kft.check(recipe_file(tiny_gpt, korean_rows))
     assert clean.findings == []
 
 
 def test_few_held_out_rows_give_no_interval(
     tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: list[dict[str, str]]
 ) -> None:
-    run = kft.finetune(recipe_file(tiny_gpt, korean_rows, FAST))
+    run = kft.finetune(recipe_file(tiny_gpt, korean_rows, FAST | {"data.eval_fraction": 0.25}))
     assert run.result["intervals"] == {}
     assert "Only 6 rows are held out" in run.result["findings"][0]
 
