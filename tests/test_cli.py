@@ -30,7 +30,7 @@ output_dir: runs/one
 HELP = """\
 Usage: kft [OPTIONS] [COMMAND] [ARGS]...
 
-  Fine-tune Korean GPT and BERT checkpoints, and prove what came out.
+  Fine-tune Korean GPT checkpoints, and prove what came out.
 
 Options:
   --version    Show the version and exit.

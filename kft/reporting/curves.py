@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,14 +10,23 @@ import pandas
 from matplotlib.figure import Figure
 
 
-def loss_figure(metrics: pandas.DataFrame, result: Mapping[str, Any]) -> Figure:
+class Curves(Figure):
+    """A figure that a notebook shows by itself, whatever backend it was started with."""
+
+    def _repr_png_(self) -> bytes:
+        picture = io.BytesIO()
+        self.savefig(picture, format="png", dpi=100)
+        return picture.getvalue()
+
+
+def loss_figure(metrics: pandas.DataFrame, result: Mapping[str, Any]) -> Curves:
     """Training loss over the steps, with the held-out loss before, during and after.
 
     Args:
         metrics: The lines of ``metrics.jsonl``.
         result: The content of ``result.json``; its first and last held-out loss are marked.
     """
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    figure = Curves(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.add_subplot()
     training = metrics.dropna(subset=["loss"]) if "loss" in metrics else metrics
     axes.plot(training["step"], training["loss"], linewidth=1, label="training")
