@@ -146,6 +146,7 @@ def _rows(batch: Batch) -> Iterator[Batch]:
             attention_mask=None,
             position_ids=positions,
             num_tokens=length,
+            num_counted=int((batch.labels[part, 1:length] != IGNORE_INDEX).sum()),
         )
 
 

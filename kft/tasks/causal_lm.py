@@ -113,6 +113,7 @@ class CausalLM:
             attention_mask=attention_mask if is_padded else None,
             position_ids=None,
             num_tokens=sum(lengths),
+            num_counted=sum(example.num_targets for example in examples),
         )
 
     def with_loss(self, model: nn.Module, *, keeps_positions: bool) -> NextTokenLoss:

@@ -6,7 +6,7 @@ Shapes use the letters B (rows of a micro-batch), T (tokens in a row), N (target
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -66,15 +66,37 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Documents:
+    """Several documents in one row, one after another; none of them sees another.
+
+    Args:
+        lengths: Tokens of each, S of them; together the row's T.
+        prompt_lengths: Tokens of each that see each other in both directions (prefix
+            attention); ``None``: the model's own kind of attention within each document.
+    """
+
+    lengths: tuple[int, ...]
+    prompt_lengths: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Batch:
     """One micro-batch: what one forward pass reads.
 
+    Either its rows are padded (``documents`` is ``None``), or it is one row (B = 1) of several
+    documents without padding.
+
     Args:
         input_ids: int64 (B, T), padded on the right.
-        labels: int64 (B, T), aligned with ``input_ids``; ``IGNORE_INDEX`` where not a target.
+        labels: What is to be predicted. Where targets are tokens: int64 (B, T), aligned with
+            ``input_ids``, ``IGNORE_INDEX`` where not a target. Where they are rows: one entry
+            per row or document.
         attention_mask: int64 (B, T), 1 on tokens, 0 on padding; ``None``: no padding.
-        position_ids: int64 (B, T) or ``None`` for 0, 1, 2, ...
+        position_ids: int64 (B, T), restarting with each document; ``None`` for 0, 1, 2, ...
         num_tokens: Number of tokens that are not padding.
+        num_counted: What the sum of its losses is divided by: targets, rows or labels.
+        documents: Where the documents of the row begin and end.
+        token_type_ids: int64 (B, T), for models that tell two texts apart by them.
     """
 
     input_ids: Tensor
@@ -82,6 +104,9 @@ class Batch:
     attention_mask: Tensor | None
     position_ids: Tensor | None
     num_tokens: int
+    num_counted: int
+    documents: Documents | None = None
+    token_type_ids: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on ``device``."""
@@ -89,12 +114,13 @@ class Batch:
         def move(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor.to(device, non_blocking=True)
 
-        return Batch(
-            self.input_ids.to(device, non_blocking=True),
-            self.labels.to(device, non_blocking=True),
-            move(self.attention_mask),
-            move(self.position_ids),
-            self.num_tokens,
+        return replace(
+            self,
+            input_ids=self.input_ids.to(device, non_blocking=True),
+            labels=self.labels.to(device, non_blocking=True),
+            attention_mask=move(self.attention_mask),
+            position_ids=move(self.position_ids),
+            token_type_ids=move(self.token_type_ids),
         )
 
 
@@ -206,6 +232,7 @@ __all__ = [
     "IGNORE_INDEX",
     "Batch",
     "Dataset",
+    "Documents",
     "EncodeOptions",
     "Example",
     "LossSum",

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kft.ops.losses import IGNORE_INDEX, LossSum
+from kft.ops.losses import LossSum
 from kft.tasks.task import Batch, LossModule, Window
 from kft.train.optimizer import Schedule, set_learning_rate
 
@@ -101,9 +101,8 @@ def train(
 
 
 def count_targets(window: Window, device: torch.device) -> Tensor:
-    """Number of targets of a window on this rank, int64 scalar."""
-    counts = [(batch.labels[:, 1:] != IGNORE_INDEX).sum() for batch in window]
-    return torch.stack(counts).sum().to(device)
+    """What the losses of a window on this rank are divided by, int64 scalar."""
+    return torch.tensor(sum(batch.num_counted for batch in window), device=device)
 
 
 def row_losses(

@@ -175,7 +175,7 @@ def test_new_tokens_survive(
     ids = run.tokenizer("안녕 ㅋㅋ 그래 <|끝|>").input_ids
     assert {500, 501} <= set(ids)
     row = torch.tensor([ids])
-    batch = Batch(row, row, None, None, len(ids))
+    batch = Batch(row, row, None, None, len(ids), len(ids) - 1)
     part = merged_folder(run, tmp_path)
     assert float(differences(run, part, [batch]).largest) < 3e-5
     merged = AutoModelForCausalLM.from_pretrained(part)

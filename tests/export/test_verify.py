@@ -222,6 +222,7 @@ def two_rows() -> Batch:
         attention_mask=torch.tensor([[1, 1], [1, 0]]),
         position_ids=None,
         num_tokens=3,
+        num_counted=1,
     )
 
 
