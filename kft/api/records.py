@@ -78,8 +78,11 @@ def read_records(recipe: Recipe) -> Records:
         for reason, places in left_out.items():
             dropped[reason] += places
         files = [*files, *eval_files]
+    train = [record for record in train for _ in range(uses.get(record.place, 1))]
+    if not train:
+        raise DataError("The weights leave no row", where="data.train", expected="larger ones")
     return Records(
-        train=[record for record in train for _ in range(uses.get(record.place, 1))],
+        train=train,
         held_out=_some(held_out, recipe.evaluate.max_rows, recipe.train.seed),
         num_rows=num_rows,
         dropped=dict(dropped),

@@ -31,7 +31,8 @@ def jsonl_rows(file: DataFile) -> Iterator[Row]:
         return
     name = str(file)
     with open_text(file) as stream:
-        for number, line in enumerate(stream, start=1):
+        for number, ended in enumerate(stream, start=1):
+            line = ended.rstrip("\r\n")
             start = _skip_blank(line, 0)
             if start == len(line):
                 continue
@@ -209,11 +210,13 @@ class _Window:
         if self._is_whole:
             return False
         chunk = self._stream.read(size)
-        self._is_whole = not chunk
-        _ = self.line
+        if not chunk:
+            self._is_whole = True
+            return False
+        _ = self.line  # counted before the breaks are gone
         self._text = self._text[self._position :] + chunk
         self._position = self._counted = 0
-        return bool(chunk)
+        return True
 
 
 def _decode(text: str, position: int, name: str, line: int) -> tuple[Any, int]:
