@@ -30,6 +30,7 @@ _NON_ASCII = re.compile(r"[^\x00-\x7f]")
 _ENOUGH = 4  # Korean characters that show a file to be Korean, with a fault in it
 _COHERENCE = 0.1  # of 1: how like its language the detected text is; noise has 0
 _CHAOS = 0.1  # of 1: how much of it can't be read
+_RIVAL_CHAOS = 0.03  # what is so little worse may be the right one
 
 
 @dataclass(frozen=True)
@@ -160,8 +161,12 @@ def _detected(file: DataFile) -> str | None:
     if b"\0" in sample:
         return None
     whole_lines = sample.rpartition(b"\n")[0] or sample
-    best = charset_normalizer.from_bytes(whole_lines, cp_exclusion=["utf_8", "cp949"]).best()
-    if best is None or best.chaos > _CHAOS:
+    found = list(charset_normalizer.from_bytes(whole_lines, cp_exclusion=["utf_8", "cp949"]))
+    if not found or found[0].chaos > _CHAOS:
         return None
+    best, *others = found
+    rivals = [match for match in others if match.chaos <= best.chaos + _RIVAL_CHAOS]
+    if any(str(rival) != str(best) for rival in rivals):
+        return None  # one-byte encodings of Europe differ in a few letters that nobody would miss
     is_sure = best.coherence >= _COHERENCE or _is_korean(str(best))  # Johab has no coherence
     return best.encoding if is_sure else None

@@ -154,7 +154,8 @@ class RecordReader:
             value = self._score(cells.get("label", self._layout.label_columns), row)
             return Record(place, text=text, text_pair=pair, value=value)
         many = self._label_ids(cells, row)
-        is_score = many is None and not self._labels and score(cells["label"]) is not None
+        says_scores = self._label_as == "answer" and many is None and not self._labels
+        is_score = says_scores and score(cells["label"]) is not None
         label = None if is_score or many is not None else self._label(cells["label"], row)
         if self._label_as == "class":
             return Record(place, text=text, text_pair=pair, label=label, label_ids=many)

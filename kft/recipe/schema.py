@@ -136,9 +136,8 @@ class DataSection(Section):
     """The rows, how they become text, and which of it is learned."""
 
     train: str | SourceSection | list[str | SourceSection] = Field(
-        description="File, folder, glob or a list of them: jsonl, ndjson, json, csv, tsv, txt, "
-        "parquet, arrow, each also as `.gz` or `.zst`, and zip. A mapping gives a `path` a "
-        "`weight`, or names a hub data set by `path`, `config`, `split` and `revision`."
+        description="File, folder, glob or a list of them (jsonl, json, csv, tsv, txt, parquet, "
+        "arrow; also gz, zst, zip), or a mapping: a `path` with a `weight`, or a hub data set."
     )
     eval: str | SourceSection | list[str | SourceSection] | None = Field(
         None,

@@ -176,7 +176,7 @@ def test_rows_begin_where_they_are_said_to(tmp_path: Path) -> None:
         "3",
         "5",
     ]
-    assert lines_of(written(tmp_path, "b.jsonl", '[{}, {},\n{}, {}]')) == ["1", "1:6", "2", "2:5"]
+    assert lines_of(written(tmp_path, "b.jsonl", "[{}, {},\n{}, {}]")) == ["1", "1:6", "2", "2:5"]
     assert lines_of(written(tmp_path, "b.json", '{"data": [{},\n {}]}')) == ["1", "2"]
     assert lines_of(written(tmp_path, "a.txt", "가\r\n\r\n나\n")) == ["1", "3"]
     assert lines_of(written(tmp_path, "a.tsv", "a\tb\r\n1\t\n\n\t2")) == ["2", "4"]
@@ -336,9 +336,7 @@ def test_files_of_a_path_folder_glob_and_list(
 
 def test_a_korean_file_name_is_found_in_either_form(tmp_path: Path) -> None:
     stored = written(tmp_path, unicodedata.normalize("NFD", "한국어.csv"), "text\n가\n")
-    (found,) = paths_of(
-        str(tmp_path / unicodedata.normalize("NFC", "한국어.csv")), "data.train"
-    )
+    (found,) = paths_of(str(tmp_path / unicodedata.normalize("NFC", "한국어.csv")), "data.train")
     assert found.samefile(stored)
 
 
