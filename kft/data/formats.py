@@ -228,8 +228,11 @@ class RecordReader:
         if isinstance(value, str) and value in self._indices:
             return self._indices[value]
         number = label_number(value)
-        name = str(number) if number is not None else self._clean(value, row, "label").strip()
-        index = label_index(value, name, self._labels, row.place)
+        is_score = number is None and not self._labels and score(value) is not None
+        text = str(value if is_score else number)
+        if number is None and not is_score:
+            text = self._clean(value, row, "label").strip()
+        index = label_index(value, text, self._labels, row.place)
         if isinstance(value, str):
             self._indices[value] = index
         return index

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kft.data.formats import Dropped, label_names, to_records
 from kft.data.column_names import FORMATS, KNOWN_NAMES
+from kft.data.formats import Dropped, label_names, to_records
 from kft.data.layouts import Layout, choose_layout, detect_format
 from kft.data.rows import Row, read_rows
 from kft.errors import DataError
