@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 import zstandard
 
@@ -47,7 +47,7 @@ def open_bytes(file: DataFile) -> Iterator[BinaryIO]:
             if file.member is not None:
                 archive = stack.enter_context(_open_zip(file.path))
                 packed_bytes = archive.getinfo(file.member).compress_size
-                stream: Any = stack.enter_context(archive.open(file.member))
+                stream: Any = stack.enter_context(_open_member(archive, file.member))
             else:
                 stream = stack.enter_context(file.path.open("rb"))
                 packed_bytes = file.path.stat().st_size
@@ -109,6 +109,8 @@ def _member_fault(info: zipfile.ZipInfo, names: list[str]) -> str | None:
         return "a link"
     if PurePosixPath(info.filename).suffix.lower() in _ARCHIVES:
         return "another archive"
+    if not info.filename:
+        return "a file without a name"
     if info.flag_bits & _ENCRYPTED:
         return "an encrypted file"
     return "a name twice" if info.filename in names else None
@@ -119,7 +121,18 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path, metadata_encoding="cp949")
     except UnicodeDecodeError:
+        pass
+    try:
         return zipfile.ZipFile(path)
+    except UnicodeDecodeError as error:
+        raise zipfile.BadZipFile(f"a name can't be decoded: {error}") from error
+
+
+def _open_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    try:
+        return archive.open(name)
+    except (UnicodeDecodeError, RuntimeError) as error:  # another name, or encrypted, by its head
+        raise zipfile.BadZipFile(str(error)) from error
 
 
 class _Limited(io.RawIOBase):

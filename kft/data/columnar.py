@@ -38,10 +38,10 @@ def _rows(file: DataFile, batches: Any, kind: str) -> Iterator[Row]:
                 for fields in batch.to_pylist():
                     number += 1
                     yield Row(fields, f"{file}:row {number}", numbers_as_text=True)
-        # UnicodeDecodeError: text that is none; the others come from a damaged schema.
-        except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        # UnicodeDecodeError is a ValueError; a damaged length overflows or asks for all memory.
+        except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
             raise DataError(
-                f"Broken {kind} after {number} rows: {error}",
+                f"Broken {kind} after {number} rows: {str(error) or 'out of memory'}",
                 where=str(file),
                 expected=f"a whole {kind} file; this one may be cut off",
             ) from error
@@ -64,6 +64,7 @@ def _arrow_batches(source: BinaryIO, file: DataFile) -> Iterator[Any]:
     check_names(reader.schema.names, str(file))
     whole = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
     for batch in whole:
+        batch.validate(full=True)  # a damaged one would be read beyond its end
         for start in range(0, batch.num_rows, _BATCH_ROWS):
             yield batch.slice(start, _BATCH_ROWS)
 

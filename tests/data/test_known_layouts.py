@@ -288,6 +288,8 @@ def test_real_labelled_files(real_data: Path, file: str) -> None:
     rows = list(read_rows(DataFile(real_data / "data" / file)))
     layout = choose_layout(rows[0], DataSection(train=file))
     assert (len(rows), layout.format) == (num_rows, format_)
+    if not file.endswith(".json"):  # a header, and one row per line
+        assert rows[-1].place.endswith(f"{file}:{num_rows + 1}")
     assert label_names(rows, layout, numbers_are_names=True) == labels
     label_as = "class" if labels else "value"
     records = list(to_records(rows, layout, labels=labels, label_as=label_as))
