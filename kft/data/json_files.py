@@ -26,7 +26,7 @@ _EXPECTED = "one JSON object per line, or one array of objects"
 
 def jsonl_rows(file: DataFile) -> Iterator[Row]:
     """Rows of a file with one object a line; blank lines are none. Also a file that is an array."""
-    if _first_character(file) == "[":
+    if is_array(file):
         yield from _stream_rows(file)
         return
     name = str(file)
@@ -50,6 +50,11 @@ def json_rows(file: DataFile) -> Iterator[Row]:
         yield from jsonl_rows(file)
     else:
         yield from _stream_rows(file)
+
+
+def is_array(file: DataFile) -> bool:
+    """Whether a json file is one array."""
+    return _first_character(file) == "["
 
 
 def _first_character(file: DataFile) -> str:

@@ -13,7 +13,7 @@ from kft.data.columnar import arrow_rows, parquet_rows
 from kft.data.encodings import text_encoding
 from kft.data.files import unsupported
 from kft.data.hub import hub_rows
-from kft.data.json_files import json_rows, jsonl_rows
+from kft.data.json_files import is_array, json_rows, jsonl_rows
 from kft.data.nested import NESTS, unnested
 from kft.data.row import Row
 from kft.data.sources import DataFile, HubDataset, RowSource
@@ -70,9 +70,10 @@ def read_rows(source: Path | RowSource) -> Iterator[Row]:
 
 
 def reading_notes(sources: Iterable[RowSource]) -> list[Finding]:
-    """What was found out about files and isn't the usual: their encoding, a csv's separator.
+    """What was found out about files and isn't the usual.
 
-    Nothing is read that :func:`read_rows` hasn't read, but the first line of each csv.
+    Their encoding, a csv's separator, a jsonl file that is one array. Of a file that
+    :func:`read_rows` has read, only the beginning is read again.
 
     Raises:
         DataError: If a file isn't text.
@@ -86,6 +87,8 @@ def reading_notes(sources: Iterable[RowSource]) -> list[Finding]:
         if encoding not in _PLAIN:
             what = f"The file is in {encoding.upper()}, and is read as that"
             notes.append(Finding("note", what, where=str(file)))
+        if file.suffix in (".jsonl", ".ndjson") and is_array(file):
+            notes.append(Finding("note", "The file is one JSON array", where=str(file)))
         separator = separator_of(file) if file.suffix == ".csv" else ","
         if separator != ",":
             name = SEPARATORS[separator]

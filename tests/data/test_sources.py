@@ -338,6 +338,8 @@ def test_notes_of_what_was_found(tmp_path: Path) -> None:
         "b.csv": "질문,답변\n안녕,네\n".encode(),
         "c.txt": "안녕하세요".encode("utf-16"),
         "d.parquet": parquet_bytes(),
+        "e.jsonl": b'[{"text": "x"}]',
+        "f.jsonl": LINES.encode(),
     }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
@@ -347,4 +349,5 @@ def test_notes_of_what_was_found(tmp_path: Path) -> None:
         ("The file is in CP949, and is read as that", str(tmp_path / "a.csv")),
         ("The csv's separator is a semicolon", str(tmp_path / "a.csv")),
         ("The file is in UTF-16, and is read as that", str(tmp_path / "c.txt")),
+        ("The file is one JSON array", str(tmp_path / "e.jsonl")),
     ]
