@@ -23,6 +23,7 @@ FREE_BYTES = 64 * 2**20
 """Up to this size the ratio doesn't matter."""
 _ARCHIVES = (*COMPRESSIONS, ".zip", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 _ENCRYPTED = 0x1
+_ZSTD_BYTES = 2**11  # unpacked at once: at the very worst to 64 MiB
 _BROKEN = (
     gzip.BadGzipFile,
     zlib.error,
@@ -54,8 +55,7 @@ def open_bytes(file: DataFile) -> Iterator[BinaryIO]:
             if file.compression == ".gz":
                 stream = stack.enter_context(gzip.GzipFile(fileobj=stream))
             elif file.compression == ".zst":
-                reader = zstandard.ZstdDecompressor()
-                stream = stack.enter_context(reader.stream_reader(stream, read_across_frames=True))
+                stream = _ZstdFrames(stream)
             if file.compression:
                 limit = max(FREE_BYTES, MAX_RATIO * packed_bytes)
                 stream = io.BufferedReader(_Limited(stream, limit, str(file)), 2**20)
@@ -133,6 +133,31 @@ def _open_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
         return archive.open(name)
     except (UnicodeDecodeError, RuntimeError) as error:  # another name, or encrypted, by its head
         raise zipfile.BadZipFile(str(error)) from error
+
+
+class _ZstdFrames:
+    """What zstd frames unpack to; zstandard's own reader takes a cut file for a whole one."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._packed = b""
+        self._ready = b""
+
+    def read(self, size: int) -> bytes:
+        """At most ``size`` bytes; none at the end."""
+        while not self._ready:
+            packed = self._packed or self._stream.read(_ZSTD_BYTES)
+            if not packed:
+                if not self._frame.eof:
+                    raise EOFError("the last frame has no end")
+                return b""
+            if self._frame.eof:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._ready = self._frame.decompress(packed)
+            self._packed = self._frame.unused_data if self._frame.eof else b""
+        part, self._ready = self._ready[:size], self._ready[size:]
+        return part
 
 
 class _Limited(io.RawIOBase):

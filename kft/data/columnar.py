@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from kft.errors import DataError
 
 _BATCH_ROWS = 1024
 _ARROW_FILE = b"ARROW1"
+_STREAM_END = b"\0\0\0\0"
 
 
 def parquet_rows(file: DataFile) -> Iterator[Row]:
@@ -67,6 +69,9 @@ def _arrow_batches(source: BinaryIO, file: DataFile) -> Iterator[Any]:
         batch.validate(full=True)  # a damaged one would be read beyond its end
         for start in range(0, batch.num_rows, _BATCH_ROWS):
             yield batch.slice(start, _BATCH_ROWS)
+    source.seek(-len(_STREAM_END), io.SEEK_END)
+    if not is_file and source.read() != _STREAM_END:
+        raise pyarrow.ArrowInvalid("the stream has no end")  # pyarrow takes a cut one for whole
 
 
 @contextmanager

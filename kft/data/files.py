@@ -62,6 +62,7 @@ def resolve_files(source: _Named | Iterable[_Named], what: str) -> list[RowSourc
             files.extend(_sources_of(named, what))
     if not files:
         raise DataError("No file is named", where=what, expected="a file, folder, glob or list")
+    _check_once(files, what)
     return files
 
 
@@ -69,7 +70,8 @@ def _sources_of(section: SourceSection, what: str) -> Iterator[RowSource]:
     is_hub_name = _HUB_NAME.fullmatch(section.path) and not _is_readable(section.path)
     path = Path(section.path).expanduser()
     said = [name for name in ("config", "split", "revision") if getattr(section, name) is not None]
-    if is_hub_name and not path.exists():
+    # `rows/train` where there is a folder `rows` is a path that was misspelt.
+    if is_hub_name and not path.exists() and (said or not path.parent.is_dir()):
         split = section.split or ("validation" if what == "data.eval" else "train")
         yield HubDataset(section.path, section.config, split, section.revision, section.weight)
         return
@@ -132,6 +134,21 @@ def _expanded(path: Path) -> list[DataFile]:
             expected=f"files that end in {name_list(SUFFIXES, 9)}",
         )
     return [DataFile(path, name) for name in sorted(names)]
+
+
+def _check_once(files: Iterable[RowSource], what: str) -> None:
+    """Rows read twice would be held out and trained on at once."""
+    seen: set[object] = set()
+    for file in files:
+        name = (file.path.resolve(), file.member) if isinstance(file, DataFile) else str(file)
+        if name in seen:
+            raise DataError(
+                f"`{file}` is named twice",
+                where=what,
+                expected="every file once",
+                hint=f"`{{path: {file.path}, weight: 2}}` uses its rows twice.",
+            )
+        seen.add(name)
 
 
 def _check_twins(files: Iterable[Path], what: str) -> None:

@@ -108,6 +108,19 @@ def test_both_forms_of_arrow(tmp_path: Path) -> None:
         assert "Broken arrow after" in error_of(read_rows, path).what
 
 
+def test_a_stream_cut_between_two_batches(tmp_path: Path) -> None:
+    sink = io.BytesIO()
+    with pyarrow.ipc.new_stream(sink, table().schema) as writer:
+        writer.write_table(table())
+        whole_batches = sink.tell()
+        writer.write_table(table())
+    path = tmp_path / "a.arrow"
+    path.write_bytes(sink.getvalue())
+    assert len(texts_of(path)) == 4
+    path.write_bytes(sink.getvalue()[:whole_batches])
+    assert error_of(read_rows, path).what == "Broken arrow after 2 rows: the stream has no end"
+
+
 def test_members_of_an_archive_by_name(tmp_path: Path) -> None:
     members = {
         "b/train.jsonl": LINES.encode(),
@@ -215,6 +228,19 @@ def test_broken_compressed_data(tmp_path: Path, compression: str, fault: str) ->
         assert "Broken gz data" in error.what
 
 
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_a_cut_file_is_never_a_shorter_one(tmp_path: Path, compression: str) -> None:
+    content = "".join(f"{number * 7919 % 100003} 줄\n" for number in range(40_000)).encode()
+    packed = PACKED[compression](content)
+    path = tmp_path / f"a.txt{compression}"
+    cuts = [*range(1, len(packed), len(packed) // 40), len(packed) - 1]
+    for cut in cuts:
+        path.write_bytes(packed[:cut])
+        assert "Broken" in error_of(read_rows, path).what
+    path.write_bytes(packed * 2)  # two members, or frames
+    assert len(texts_of(path)) == 80_000
+
+
 @pytest.mark.parametrize("compression", [".gz", ".zst", ".zip"])
 def test_a_bomb(tmp_path: Path, compression: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "FREE_BYTES", 2**20)
@@ -264,6 +290,14 @@ def test_weights_go_to_every_file(tmp_path: Path) -> None:
     ]
 
 
+def test_a_file_named_twice(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(LINES, encoding="utf-8")
+    error = error_of(resolve_files, [str(path), str(tmp_path / "*.jsonl")], "data.train")
+    assert error.what == f"`{path}` is named twice"
+    assert error.hint == f"`{{path: {path}, weight: 2}}` uses its rows twice."
+
+
 def test_copies_are_as_many_as_the_weight_says() -> None:
     for weight in (0.1, 0.5, 1.0, 1.5, 2.0, 3.25):
         uses = [copies(number, weight) for number in range(1000)]
@@ -295,6 +329,8 @@ def test_a_path_that_is_here_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     error = error_of(resolve_files, SourceSection(path="klue/klue", split="test"), "data.train")
     assert "is a file or folder here, and `split` belongs to the hub" in error.what
     assert error.hint == "Leave `split` out to read what is here."
+    misspelt = SourceSection(path="klue/kleu", weight=2)
+    assert error_of(resolve_files, misspelt, "data.train").hint == "Did you mean `klue/klue`?"
     nowhere = SourceSection(path="rows/a.jsonl", config="nli")
     assert "no name of a data set on the hub" in error_of(resolve_files, nowhere, "data.train").what
 
