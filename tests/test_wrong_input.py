@@ -128,7 +128,8 @@ def test_a_missing_file_and_a_folder_without_one(
     assert fails(tmp_path / "folder") == (
         "error: No data file in folder `<tmp>/folder`\n"
         "  --> data.train\n"
-        "  expected: files that end in `.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`, `.txt`"
+        "  expected: files that end in `.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv`, `.txt`, "
+        "`.parquet`, `.arrow`, also with `.gz` or `.zst`, or in `.zip`"
     )
     overrides = {"data.eval": str(tmp_path / "recip.jsonl")}
     assert fails(korean_rows, overrides) == (

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kft.recipe.schema import Recipe
-
-Paths = str | list[str] | None
+from kft.recipe.section import SourceSection
 
 
 def with_home(recipe: Recipe) -> Recipe:
@@ -38,10 +37,12 @@ def _is_here(path: str) -> bool:
 
 
 def _each_path(recipe: Recipe, change: Any) -> Recipe:
-    def changed(value: Paths) -> Paths:
-        if value is None:
-            return None
-        return [change(path) for path in value] if isinstance(value, list) else change(value)
+    def changed(value: Any) -> Any:
+        if isinstance(value, list):
+            return [changed(item) for item in value]
+        if isinstance(value, SourceSection):
+            return value.model_copy(update={"path": change(value.path)})
+        return None if value is None else change(value)
 
     model, data = recipe.model, recipe.data
     tokenizer = model.tokenizer if model.tokenizer == "train" else changed(model.tokenizer)

@@ -15,8 +15,10 @@ from kft.api.row_checks import nothing_left
 from kft.data.batches import hold_out
 from kft.data.files import resolve_files
 from kft.data.formats import Dropped, label_names, to_records
+from kft.data.labels import LABELLED
 from kft.data.layouts import Layout, choose_layout
 from kft.data.rows import Row, read_rows
+from kft.data.sources import DataFile, RowSource, copies
 from kft.errors import DataError
 from kft.recipe.schema import DataSection, Recipe
 from kft.tasks.task import Record
@@ -54,7 +56,7 @@ def read_records(recipe: Recipe) -> Records:
     data = recipe.data
     dropped: dict[str, list[str]] = defaultdict(list)
     files = resolve_files(data.train, "data.train")
-    rows = _rows(files)
+    rows, uses = _rows(files)
     layout = choose_layout(rows[0], data)
     labels = _labels(rows, layout, data)
     train = _keep(rows, layout, labels, data, dropped)
@@ -66,7 +68,7 @@ def read_records(recipe: Recipe) -> Records:
         train, held_out = [train[row] for row in kept], [train[row] for row in apart]
     else:
         eval_files = resolve_files(data.eval, "data.eval")
-        rows = _rows(eval_files)
+        rows, _ = _rows(eval_files)
         left_out: dict[str, list[str]] = defaultdict(list)
         # The same format on both sides: a loss on answers says nothing about labels.
         same = data.model_copy(update={"format": layout.format})
@@ -76,14 +78,18 @@ def read_records(recipe: Recipe) -> Records:
         for reason, places in left_out.items():
             dropped[reason] += places
         files = [*files, *eval_files]
+    train = [record for record in train for _ in range(uses.get(record.place, 1))]
+    if not train:
+        raise DataError("The weights leave no row", where="data.train", expected="larger ones")
     return Records(
         train=train,
         held_out=_some(held_out, recipe.evaluate.max_rows, recipe.train.seed),
         num_rows=num_rows,
         dropped=dict(dropped),
         layout=layout,
-        labels=labels,
-        files_sha256={str(path.absolute()): file_sha256(path) for path in files},
+        # Several labels at once are no single answer to compare with the others.
+        labels=labels if all(record.label is not None for record in train) else [],
+        files_sha256=_hashes(files),
     )
 
 
@@ -96,15 +102,22 @@ def texts_of(records: Sequence[Record]) -> Iterator[str]:
             yield message["content"]
 
 
-def _rows(files: Sequence[Path]) -> list[Row]:
-    rows = [row for path in files for row in read_rows(path)]
+def _rows(files: Sequence[RowSource]) -> tuple[list[Row], dict[str, int]]:
+    """The rows, and by place how often each is used where that isn't once."""
+    rows: list[Row] = []
+    uses: dict[str, int] = {}
+    for file in files:
+        for number, row in enumerate(read_rows(file)):
+            rows.append(row)
+            if file.weight != 1:
+                uses[row.place] = copies(number, file.weight)
     if not rows:
         raise DataError("The data has no rows", where=", ".join(map(str, files)))
-    return rows
+    return rows, uses
 
 
 def _labels(rows: Sequence[Row], layout: Layout, data: DataSection) -> list[str]:
-    if layout.format != "classification":
+    if layout.format not in LABELLED:
         return []
     if not data.labels:
         return label_names(rows, layout, normalization=data.normalization)
@@ -126,6 +139,12 @@ def _keep(
         else:
             kept.append(record)
     return kept
+
+
+def _hashes(files: Sequence[RowSource]) -> dict[str, str]:
+    """A data set on the hub is known by its revision instead."""
+    paths = dict.fromkeys(file.path for file in files if isinstance(file, DataFile))
+    return {str(path.absolute()): file_sha256(path) for path in paths}
 
 
 def _some(records: list[Record], max_rows: int | None, seed: int) -> list[Record]:

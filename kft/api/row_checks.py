@@ -116,5 +116,6 @@ def held_out_findings(train: Sequence[Record], held_out: Sequence[Record]) -> It
 
 def _content(record: Record) -> int:
     """A hash of what is said, whatever the white space."""
-    turns = [(m["role"], " ".join(m["content"].split())) for m in record.messages or ()]
+    said = [(m["role"], m["content"], m.get("input", "")) for m in record.messages or ()]
+    turns = [tuple(" ".join(text.split()) for text in turn) for turn in said]
     return hash((" ".join((record.text or "").split()), tuple(turns)))

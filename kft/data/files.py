@@ -1,148 +1,183 @@
-"""Which files the recipe means, and in which encoding a text file is."""
+"""Which files and hub data sets the recipe means, in a fixed order."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
-from kft.errors import DataError, name_list, nearest_name
-
-SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
-_MARKS = (  # UTF-32 first: its mark begins with UTF-16's
-    (b"\xef\xbb\xbf", "utf-8-sig"),
-    (b"\xff\xfe\x00\x00", "utf-32"),
-    (b"\x00\x00\xfe\xff", "utf-32"),
-    (b"\xff\xfe", "utf-16"),
-    (b"\xfe\xff", "utf-16"),
+from kft.data.archives import zip_members
+from kft.data.sources import (
+    COMPRESSIONS,
+    SUFFIXES,
+    DataFile,
+    HubDataset,
+    RowSource,
+    inner_suffix,
 )
+from kft.errors import DataError, name_list, nearest_name
+from kft.recipe.section import SourceSection
+
+_EXPECTED = f"files that end in {name_list(SUFFIXES, 9)}, also with `.gz` or `.zst`, or in `.zip`"
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _CONVERSIONS = {
     ".xlsx": "Save the sheet as `csv UTF-8`.",
     ".xls": "Save the sheet as `csv UTF-8`.",
-    ".gz": "Unpack it first.",
-    ".zip": "Unpack it first.",
-    ".ndjson": "Rename it to `.jsonl`.",
+    ".gz": "Name what is inside, such as `train.jsonl.gz`.",
+    ".zst": "Name what is inside, such as `train.jsonl.zst`.",
+    ".bz2": "Compress it with gzip instead.",
+    ".xz": "Compress it with gzip instead.",
+    ".tar": "Unpack it, or pack it as `.zip`.",
+    ".tgz": "Unpack it, or pack it as `.zip`.",
+    ".7z": "Unpack it, or pack it as `.zip`.",
 }
 
 
-def resolve_files(source: str | Sequence[str], what: str) -> list[Path]:
-    """The files that a path, a folder, a glob or a list of them means, in a fixed order.
+_Named = str | SourceSection
+
+
+def resolve_files(source: _Named | Iterable[_Named], what: str) -> list[RowSource]:
+    """The files that a path, a folder, a glob, a mapping or a list of them means.
 
     A folder means the supported files directly in it, a glob those it matches, both sorted by
-    name and without hidden ones. A list keeps its order.
+    name and without hidden ones; a zip archive means its supported members, by name. A list
+    keeps its order. A mapping whose path isn't here and looks like ``owner/name`` is a data set
+    on the hub; a path that is here wins.
 
     Args:
         source: As the recipe has it; relative paths count from the current directory.
         what: The recipe's key, for messages.
 
     Raises:
-        DataError: If a path isn't there, nothing supported is found, or a file's suffix is unknown.
+        DataError: If a path isn't there, nothing supported is found, or a file's suffix is
+            unknown, or an archive has a member that is refused.
     """
-    files: list[Path] = []
-    for text in [source] if isinstance(source, str) else source:
-        files.extend(_files_of(text, what))
+    files: list[RowSource] = []
+    for named in [source] if isinstance(source, str | SourceSection) else source:
+        if isinstance(named, str):
+            files.extend(_files_of(named, what))
+        else:
+            files.extend(_sources_of(named, what))
     if not files:
         raise DataError("No file is named", where=what, expected="a file, folder, glob or list")
+    _check_once(files, what)
     return files
 
 
-def text_encoding(path: Path) -> str:
-    """The encoding of a text file: its byte order mark's, else UTF-8, else CP949, all strictly.
-
-    CP949 comes last because UTF-8 Korean of more than a few lines never happens to be CP949,
-    nor the other way round.
-
-    Returns:
-        ``utf-8-sig``, ``utf-16``, ``utf-32``, ``utf-8`` or ``cp949``.
-
-    Raises:
-        DataError: If none of them decodes the whole file, or it holds NUL (a binary file).
-    """
-    with path.open("rb") as file:
-        head = file.read(4)
-    for mark, marked in _MARKS:
-        if head.startswith(mark):
-            broken = _undecodable(path, marked)
-            if broken is None:
-                return marked
-            what = f"The byte order mark says {marked.upper()}, and bytes `{broken[1]}` are not"
-            raise DataError(what, where=f"{path}:{broken[0]}", hint="Save the file as UTF-8.")
-    as_utf8 = _undecodable(path, "utf-8")
-    if as_utf8 is None:
-        return "utf-8"
-    as_cp949 = _undecodable(path, "cp949")
-    if as_cp949 is None:
-        return "cp949"
-    line, found = max(as_utf8, as_cp949, key=lambda broken: broken[0])
-    raise DataError(
-        f"Bytes `{found}` are neither UTF-8 nor CP949",
-        where=f"{path}:{line}",
-        expected="text in one encoding",
-        hint="Save the file as UTF-8.",
-    )
+def _sources_of(section: SourceSection, what: str) -> Iterator[RowSource]:
+    is_hub_name = _HUB_NAME.fullmatch(section.path) and not _is_readable(section.path)
+    path = Path(section.path).expanduser()
+    said = [name for name in ("config", "split", "revision") if getattr(section, name) is not None]
+    # `rows/train` where there is a folder `rows` is a path that was misspelt.
+    if is_hub_name and not path.exists() and (said or not path.parent.is_dir()):
+        split = section.split or ("validation" if what == "data.eval" else "train")
+        yield HubDataset(section.path, section.config, split, section.revision, section.weight)
+        return
+    if said:
+        raise DataError(
+            f"`{section.path}` is a file or folder here, and `{said[0]}` belongs to the hub"
+            if path.exists()
+            else f"`{section.path}` is no name of a data set on the hub",
+            where=what,
+            expected="`owner/name` of a data set, where there is no such path here",
+            hint=f"Leave `{said[0]}` out to read what is here." if path.exists() else None,
+        )
+    for file in _files_of(section.path, what):
+        yield replace(file, weight=section.weight)
 
 
-def _undecodable(path: Path, encoding: str) -> tuple[int, str] | None:
-    """Line and bytes (as hex) of the first that ``encoding`` can't decode."""
-    wide = encoding in {"utf-16", "utf-32"}
-    with path.open("rb") as file:
-        line = 1
-        # The byte 0A is a line's end in UTF-8 and CP949, but may be half a character elsewhere.
-        for part in [file.read()] if wide else file:
-            try:
-                text = part.decode(encoding)
-            except UnicodeDecodeError as error:
-                before = part[: error.start].decode(encoding, errors="ignore")
-                return line + before.count("\n"), part[error.start : error.end].hex(" ")
-            if "\0" in text:
-                line += text[: text.index("\0")].count("\n")
-                raise DataError(
-                    "The file isn't text: it holds a NUL character",
-                    where=f"{path}:{line}",
-                    expected="text in UTF-8 or CP949, or UTF-16 with a byte order mark",
-                )
-            line += 1
-    return None
-
-
-def _files_of(text: str, what: str) -> list[Path]:
+def _files_of(text: str, what: str) -> list[DataFile]:
     path = Path(text).expanduser()
     if not text.strip():
         raise DataError("The path is empty", where=what, expected="a file, folder or glob")
     if not path.exists():
         path = _same_name(path)
     if path.is_file():
-        if path.suffix.lower() not in SUFFIXES:
+        if not _is_readable(path.name):
             raise unsupported(path, what)
-        return [path]
+        return _expanded(path)
     if path.is_dir():
         found, kind = list(path.iterdir()), "folder"
     elif any(sign in text for sign in "*?["):
         found, kind = list(Path(path.anchor).glob(str(path.relative_to(path.anchor)))), "glob"
     else:
-        names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        meant = nearest_name(path.name, names)
-        raise DataError(
-            f"No file or folder `{text}`",
-            where=what,
-            expected="a path that exists; relative ones count from the current directory",
-            hint=f"Did you mean `{path.with_name(meant)}`?" if meant else None,
-        )
+        raise _missing(path, text, what)
     files = sorted(
         file
         for file in found
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+        if _is_readable(file.name) and not file.name.startswith(".") and file.is_file()
     )
     if not files:
         raise DataError(
             f"No data file in {kind} `{text}`",
             where=what,
-            expected=f"files that end in {name_list(SUFFIXES, 9)}",
+            expected=_EXPECTED,
             hint=f"Files in its subfolders are `{text.rstrip('/')}/**/*`."
             if kind == "folder" and any(entry.is_dir() for entry in found)
             else None,
         )
-    return files
+    _check_twins(files, what)
+    return [each for file in files for each in _expanded(file)]
+
+
+def _expanded(path: Path) -> list[DataFile]:
+    if path.suffix.lower() != ".zip":
+        return [DataFile(path)]
+    every = zip_members(path)
+    names = [name for name in every if inner_suffix(name) in SUFFIXES]
+    if not names:
+        raise DataError(
+            f"No data file in the archive, which holds {name_list(every) or 'nothing'}",
+            where=str(path),
+            expected=f"files that end in {name_list(SUFFIXES, 9)}",
+        )
+    return [DataFile(path, name) for name in sorted(names)]
+
+
+def _check_once(files: Iterable[RowSource], what: str) -> None:
+    """Rows read twice would be held out and trained on at once."""
+    seen: set[object] = set()
+    for file in files:
+        name = (file.path.resolve(), file.member) if isinstance(file, DataFile) else str(file)
+        if name in seen:
+            raise DataError(
+                f"`{file}` is named twice",
+                where=what,
+                expected="every file once",
+                hint=f"`{{path: {file.path}, weight: 2}}` uses its rows twice.",
+            )
+        seen.add(name)
+
+
+def _check_twins(files: Iterable[Path], what: str) -> None:
+    """The same rows plain and compressed in one folder would be trained on twice."""
+    plain: dict[Path, Path] = {}
+    for file in files:
+        name = file.with_suffix("") if file.suffix.lower() in COMPRESSIONS else file
+        if name in plain:
+            raise DataError(
+                f"`{plain[name].name}` and `{file.name}` lie in one folder",
+                where=what,
+                expected="rows either plain or compressed: both would be read",
+                hint="Name the files to read, or move one away.",
+            )
+        plain[name] = file
+
+
+def _missing(path: Path, text: str, what: str) -> DataError:
+    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    meant = nearest_name(path.name, names)
+    hint = f"Did you mean `{path.with_name(meant)}`?" if meant else None
+    if hint is None and _HUB_NAME.fullmatch(text) and not _is_readable(text):
+        hint = f"A data set on the hub is `{{path: {text}, split: train}}`."
+    return DataError(
+        f"No file or folder `{text}`",
+        where=what,
+        expected="a path that exists; relative ones count from the current directory",
+        hint=hint,
+    )
 
 
 def _same_name(path: Path) -> Path:
@@ -152,11 +187,16 @@ def _same_name(path: Path) -> Path:
     return next((e for e in entries if unicodedata.normalize("NFC", e.name) == name), path)
 
 
-def unsupported(path: Path, where: str) -> DataError:
+def _is_readable(name: str) -> bool:
+    return inner_suffix(name) in SUFFIXES or name.lower().endswith(".zip")
+
+
+def unsupported(path: Path | DataFile, where: str) -> DataError:
     """The error for a suffix that is not among :data:`SUFFIXES`."""
+    suffix = PurePosixPath(str(path)).suffix
     return DataError(
-        f"Files that end in `{path.suffix}` can't be read: `{path}`",
+        f"Files that end in `{suffix}` can't be read: `{path}`",
         where=where,
-        expected=f"a file that ends in {name_list(SUFFIXES, 9)}",
-        hint=_CONVERSIONS.get(path.suffix.lower()),
+        expected=_EXPECTED.replace("files that end", "a file that ends"),
+        hint=_CONVERSIONS.get(suffix.lower()),
     )

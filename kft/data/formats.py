@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from kft.data.layouts import FORMATS, Layout, nearest_column
-from kft.data.rows import Row
-from kft.errors import DataError, name_list
+from kft.data.cells import Cells, is_empty
+from kft.data.column_names import FORMATS
+from kft.data.conversations import conversation_turns, shown
+from kft.data.labels import flags_of, label_index, label_number, names_of, score, tag_name
+from kft.data.layouts import Layout
+from kft.data.row import Row
+from kft.errors import DataError
 from kft.tasks.task import Message, Record
 
-_MESSAGE_ROLES = {
-    "system": "system",
-    "user": "user",
-    "assistant": "assistant",
-    "human": "user",
-    "gpt": "assistant",
-}
-_NUMBER = re.compile(r"([+-]?[0-9]{1,9})(\.0+)?")
-_LABELS_HINT = "Name them in the order of their numbers, such as `data.labels: [부정, 긍정]`."
+LabelUse = Literal["answer", "class", "value"]
+_MISSING = object()
 
 
 @dataclass(frozen=True)
@@ -38,173 +32,178 @@ class Dropped:
     reason: str
 
 
-def label_names(rows: Iterable[Row], layout: Layout, *, normalization: str = "NFC") -> list[str]:
+def label_names(
+    rows: Iterable[Row],
+    layout: Layout,
+    *,
+    normalization: str = "NFC",
+    numbers_are_names: bool = False,
+) -> list[str]:
     """The distinct labels of the rows, sorted: the names when the recipe gives none.
+
+    Args:
+        rows: All of the training rows; they are read once and not kept.
+        layout: Of one of the formats ``classification``, ``pairs`` and ``tokens``.
+        normalization: As for :func:`to_records`.
+        numbers_are_names: Labels that are numbers are called by them, where only a class is
+            learned and its name is never said.
+
+    Returns:
+        The names; tags with ``O`` first. None where the labels are scores, which is to say
+        numbers that aren't all whole.
 
     Raises:
         DataError: If the labels are numbers, whose names nobody but the user knows.
     """
-    reader = RecordReader(layout, (), normalization)
-    names: set[str] = set()
-    for row in rows:
-        value = reader.cell(row, "label")
-        if _is_empty(value):
-            continue
-        if _label_number(value) is not None:
-            raise DataError(
-                f"Labels are numbers, such as `{value}`, and have no names",
-                where=row.place,
-                expected="their names in `data.labels`",
-                hint=_LABELS_HINT,
-            )
-        names.add(reader.clean(value, row, "label").strip())
-    return sorted(names)
+    cells = Cells(layout, normalization)
+    if layout.label_columns:
+        return [cells.normalized(name) for name in layout.label_columns]
+    found = (cell for row in rows for cell in cells.label_cells(row))
+    return names_of(found, layout, numbers_are_names=numbers_are_names)
 
 
 def to_records(
-    rows: Iterable[Row], layout: Layout, *, labels: Sequence[str] = (), normalization: str = "NFC"
+    rows: Iterable[Row],
+    layout: Layout,
+    *,
+    labels: Sequence[str] = (),
+    normalization: str = "NFC",
+    label_as: LabelUse = "answer",
 ) -> Iterator[Record | Dropped]:
     """Each row as a record, or as :class:`Dropped` where a cell that it needs is empty.
 
     Args:
         rows: As :func:`kft.data.rows.read_rows` yields them.
         layout: As :func:`kft.data.layouts.choose_layout` returns it.
-        labels: Names of the labels in the order of their numbers (``classification``).
+        labels: Names of the labels in the order of their numbers (``classification``,
+            ``pairs``, ``tokens``).
         normalization: ``NFC``, or ``none``; nothing else of a text is changed.
+        label_as: What becomes of a row with a label. ``answer``: a conversation whose answer is
+            the label's name, or its number where ``labels`` has no names; a pair's second text
+            is the question's ``input``. ``class``: ``text``, ``text_pair`` and ``label``, or
+            ``label_ids`` where several may hold. ``value``: the texts and ``value``. Formats
+            without labels are the same in all three.
 
     Raises:
-        DataError: If a row lacks a key, a value isn't text, a label is unknown, or a
-            conversation has nothing to learn.
+        DataError: If a row lacks a key, a value isn't text, a label is unknown, tags don't
+            match the tokens, or a conversation has nothing to learn.
     """
-    reader = RecordReader(layout, labels, normalization)
+    reader = RecordReader(layout, labels, normalization, label_as)
     return (reader.read(row) for row in rows)
 
 
 class RecordReader:
     """Reads rows of one layout; arguments as in :func:`to_records`."""
 
-    def __init__(self, layout: Layout, labels: Sequence[str], normalization: str) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        labels: Sequence[str],
+        normalization: str,
+        label_as: LabelUse = "answer",
+    ) -> None:
         self._layout = layout
-        self._form = normalization
-        self._labels = [self._normalized(name) for name in labels]
+        self._cells = Cells(layout, normalization)
+        self._clean = self._cells.clean
+        self._label_as = label_as
+        self._labels = [self._cells.normalized(name) for name in labels]
+        self._indices: dict[str, int] = {}  # label as the file writes it -> its index
+        required = FORMATS[layout.format][0]
+        self._columns = [
+            (role, layout.columns[role]) for role in required if role in layout.columns
+        ]
+        self._read = {
+            "messages": self._conversation,
+            "text": self._running_text,
+            "classification": self._labelled,
+            "pairs": self._labelled,
+            "tokens": self._tagged,
+        }.get(layout.format, self._answered)
 
     def read(self, row: Row) -> Record | Dropped:
         """The row's record; raises as :func:`to_records`."""
-        required = FORMATS[self._layout.format][0]
-        cells = {role: self.cell(row, role) for role in required}
-        for role, value in cells.items():
-            if _is_empty(value):
-                return Dropped(row.place, f"empty `{self._layout.columns[role]}`")
-        if "messages" in cells:
-            return self._conversation(cells["messages"], row)
-        if self._layout.format == "text":
-            return Record(row.place, text=self.clean(cells["text"], row, "text"))
-        if "label" in cells:
-            label = self._label(cells["label"], row)
-            turns = (self._turn("user", row, "text"), _turn("assistant", self._labels[label]))
-            return Record(row.place, messages=turns, label=label)
-        question, answer = required
-        user = self._turn("user", row, question)
-        if not _is_empty(extra := self._optional(row, "input")):
-            user = {**user, "input": self.clean(extra, row, "input")}
-        messages: tuple[Message, ...] = (user, self._turn("assistant", row, answer))
-        if not _is_empty(self._optional(row, "system")):
-            messages = (self._turn("system", row, "system"), *messages)
+        cells: dict[str, Any] = {}
+        for role, column in self._columns:
+            value = row.fields.get(column, _MISSING)
+            if value is _MISSING:
+                value = self._cells.cell(row, role)
+            # No label that holds is a label too, where several may.
+            if is_empty(value) and not (role == "label" and value == []):
+                return Dropped(row.place, f"empty `{column}`")
+            cells[role] = value
+        return self._read(row, cells)
+
+    def _running_text(self, row: Row, cells: dict[str, Any]) -> Record:
+        return Record(row.place, text=self._clean(cells["text"], row, "text"))
+
+    def _answered(self, row: Row, cells: dict[str, Any]) -> Record:
+        (question, asked), (answer, given) = cells.items()
+        user = _turn("user", self._clean(asked, row, question))
+        if not is_empty(extra := self._cells.optional(row, "input")):
+            user = {**user, "input": self._clean(extra, row, "input")}
+        messages: tuple[Message, ...] = (user, _turn("assistant", self._clean(given, row, answer)))
+        if not is_empty(system := self._cells.optional(row, "system")):
+            messages = (_turn("system", self._clean(system, row, "system")), *messages)
         return Record(row.place, messages=messages)
 
-    def cell(self, row: Row, role: str) -> Any:
-        """The value of a role that every row must have, as the file has it.
+    def _labelled(self, row: Row, cells: dict[str, Any]) -> Record | Dropped:
+        text = self._clean(cells["text"], row, "text")
+        pair = self._clean(cells["text_pair"], row, "text_pair") if "text_pair" in cells else None
+        place = row.place
+        if self._label_as == "value":
+            value = self._score(cells.get("label", self._layout.label_columns), row)
+            return Record(place, text=text, text_pair=pair, value=value)
+        many = self._label_ids(cells, row)
+        says_scores = self._label_as == "answer" and many is None and not self._labels
+        is_score = says_scores and score(cells["label"]) is not None
+        label = None if is_score or many is not None else self._label(cells["label"], row)
+        if self._label_as == "class":
+            return Record(place, text=text, text_pair=pair, label=label, label_ids=many)
+        if many is not None:
+            answer = ", ".join(self._labels[index] for index in many)
+        else:
+            answer = str(cells["label"]).strip() if label is None else self._labels[label]
+        if not answer:
+            return Dropped(place, "no label that holds")
+        question = _turn("user", text) if pair is None else {**_turn("user", text), "input": pair}
+        number = score(answer) if is_score else None
+        turns = (question, _turn("assistant", answer))
+        return Record(place, messages=turns, label=label, label_ids=many, value=number)
 
-        Raises:
-            DataError: If the row hasn't the key at all.
-        """
-        column = self._layout.columns[role]
-        if column in row.fields:
-            return row.fields[column]
-        others = [name for name in row.fields if name not in self._layout.columns.values()]
-        meant = nearest_column(column, others)
-        raise DataError(
-            f"Row has no `{column}`",
-            where=row.place,
-            expected=f"`{column}` ({role}), as in the first row; got {name_list(list(row.fields))}",
-            hint=f"Rename `{meant}` to `{column}`."
-            if meant
-            else f"Add `{column}`, or leave the row out.",
-        )
-
-    def clean(self, value: Any, row: Row, role: str) -> str:
-        """A value as text in the asked Unicode form.
-
-        Raises:
-            DataError: If it isn't text, or holds half of a surrogate pair.
-        """
-        if row.numbers_as_text and isinstance(value, int | float) and not isinstance(value, bool):
-            value = str(value)
-        column = self._layout.columns.get(role, role)
-        if not isinstance(value, str):
+    def _tagged(self, row: Row, cells: dict[str, Any]) -> Record:
+        if self._label_as == "answer":
             raise DataError(
-                f"`{column}` is not text, got {_shown(value)}",
+                "Tags of tokens can't be an answer",
                 where=row.place,
-                expected="text in quotes",
+                expected="`task: token_classification`, which learns a tag for each token",
             )
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
+        for role, value in cells.items():
+            if not isinstance(value, list):
+                raise DataError(
+                    f"`{self._layout.columns[role]}` is not a list, got {shown(value)}",
+                    where=row.place,
+                    expected="a list of tokens and a list of their tags",
+                )
+        tokens = tuple(self._clean(token, row, "tokens") for token in cells["tokens"])
+        tags = tuple(self._tag(tag, row) for tag in cells["tags"])
+        if len(tokens) != len(tags):
             raise DataError(
-                f"`{column}` holds half of a surrogate pair, `\\u{ord(value[error.start]):x}`",
+                "The tags don't match the tokens",
                 where=row.place,
-                expected="whole characters; an emoji was cut in two",
-            ) from error
-        return self._normalized(value)
-
-    def _normalized(self, text: str) -> str:
-        return unicodedata.normalize("NFC", text) if self._form == "NFC" else text
-
-    def _optional(self, row: Row, role: str) -> Any:
-        """A value that a row may lack; a later row may have the key though the first has not."""
-        columns = self._layout.columns
-        if role not in FORMATS[self._layout.format][1] or (
-            role not in columns and role in columns.values()
-        ):
-            return None
-        return row.fields.get(columns.get(role, role))
-
-    def _turn(self, speaker: str, row: Row, role: str) -> Message:
-        value = row.fields[self._layout.columns.get(role, role)]
-        return _turn(speaker, self.clean(value, row, role))
-
-    def _label(self, value: Any, row: Row) -> int:
-        """Index of a label: a name first (labels may be called `1`, `2`), else a number."""
-        number = _label_number(value)
-        names = self._labels
-        name = str(number) if number is not None else self.clean(value, row, "label").strip()
-        if name in names:
-            return names.index(name)
-        if number is not None and 0 <= number < len(names):
-            return number
-        if number is not None:
-            raise DataError(
-                f"Label `{value}` has no name",
-                where=row.place,
-                expected=f"0 to {len(names) - 1}: {name_list(names)}" if names else "its name",
-                hint=f"Labels count from 0. {_LABELS_HINT}" if names else _LABELS_HINT,
+                expected=f"{len(tokens)} tags, one for each token; got {len(tags)}",
             )
-        meant = nearest_column(name, names)
-        raise DataError(
-            f"Unknown label `{name}`",
-            where=row.place,
-            expected=f"one of {name_list(names, 12)}" if names else "names in `data.labels`",
-            hint=f"Did you mean `{meant}`?" if meant else None,
-        )
+        # Characters hold the blanks between words themselves, words don't.
+        are_characters = all(len(token) == 1 for token in tokens)
+        text = ("" if are_characters else " ").join(tokens)
+        return Record(row.place, text=text, tokens=tokens, tags=tags)
 
-    def _conversation(self, value: Any, row: Row) -> Record | Dropped:
+    def _conversation(self, row: Row, cells: dict[str, Any]) -> Record | Dropped:
         """Turns up to the last answer: what stands after it has no answer to learn."""
         messages: list[Message] = []
-        for number, turn in enumerate(_turns(value, row), start=1):
-            role, content = _role_and_content(turn, number, row.place)
+        for role, content in conversation_turns(cells["messages"], row.place):
             if isinstance(content, str) and not content.strip():
                 return Dropped(row.place, f"empty turn of `{role}`")
-            messages.append(_turn(role, self.clean(content, row, "content")))
+            messages.append(_turn(role, self._clean(content, row, "content")))
         while messages and messages[-1]["role"] != "assistant":
             messages.pop()
         if not messages:
@@ -215,65 +214,44 @@ class RecordReader:
             )
         return Record(row.place, messages=tuple(messages))
 
+    def _label_ids(self, cells: dict[str, Any], row: Row) -> tuple[int, ...] | None:
+        """The labels that hold, where there is a column for each, or a list of them."""
+        flags = self._layout.label_columns
+        if flags:
+            values = ((column, self._cells.value(row, column, "label")) for column in flags)
+            return tuple(flags_of(values, row.place))
+        if isinstance(cells["label"], list):
+            return tuple(sorted({self._label(label, row) for label in cells["label"]}))
+        return None
+
+    def _label(self, value: Any, row: Row) -> int:
+        if isinstance(value, str) and value in self._indices:
+            return self._indices[value]
+        number = label_number(value)
+        is_score = number is None and not self._labels and score(value) is not None
+        text = str(value if is_score else number)
+        if number is None and not is_score:
+            text = self._clean(value, row, "label").strip()
+        index = label_index(value, text, self._labels, row.place)
+        if isinstance(value, str):
+            self._indices[value] = index
+        return index
+
+    def _score(self, value: Any, row: Row) -> float:
+        number = score(value)
+        if number is None:
+            raise DataError(
+                f"`{self._layout.columns.get('label', 'label')}` is no number, got {shown(value)}",
+                where=row.place,
+                expected="a score such as `3.5`",
+            )
+        return number
+
+    def _tag(self, value: Any, row: Row) -> str:
+        if isinstance(value, str):
+            return tag_name(self._clean(value, row, "tags").strip())
+        return self._labels[label_index(value, str(value), self._labels, row.place)]
+
 
 def _turn(speaker: str, content: str) -> Message:
     return {"role": speaker, "content": content}
-
-
-def _turns(value: Any, row: Row) -> list[Any]:
-    """The list of turns, which a table holds as JSON text."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"The conversation is not JSON: {error}",
-                where=row.place,
-                expected='a list such as `[{"role": "user", "content": "..."}, ...]`',
-            ) from error
-    if isinstance(value, list):
-        return value
-    raise DataError(
-        f"The conversation is not a list of turns, got {_shown(value)}",
-        where=row.place,
-        expected='a list such as `[{"role": "user", "content": "..."}, ...]`',
-    )
-
-
-def _role_and_content(turn: Any, number: int, place: str) -> tuple[str, Any]:
-    """Both parts of a turn, in OpenAI's spelling or ShareGPT's."""
-    for role_key, content_key in (("role", "content"), ("from", "value")):
-        if isinstance(turn, dict) and turn.get(role_key) is not None and content_key in turn:
-            role = _MESSAGE_ROLES.get(str(turn[role_key]))
-            if role is None:
-                raise DataError(
-                    f"Turn {number} has the unknown role {_shown(turn[role_key])}",
-                    where=place,
-                    expected=f"one of {name_list(list(_MESSAGE_ROLES), 9)}",
-                )
-            return role, turn[content_key]
-    raise DataError(
-        f"Turn {number} is not a role and its content, got {_shown(turn)}",
-        where=place,
-        expected='`{"role": ..., "content": ...}` or `{"from": ..., "value": ...}`',
-    )
-
-
-def _is_empty(value: Any) -> bool:
-    is_blank = isinstance(value, str) and not value.strip()
-    return value is None or is_blank or value == [] or value != value  # NaN differs from itself
-
-
-def _label_number(value: Any) -> int | None:
-    """The number a label is, also as text or as a float that pandas made of it."""
-    if isinstance(value, str):
-        found = _NUMBER.fullmatch(value.strip())
-        return int(found[1]) if found else None
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else None
-    return int(value) if isinstance(value, int) else None
-
-
-def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return f"`{text[:40]}{'...' if len(text) > 40 else ''}`"

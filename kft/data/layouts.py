@@ -7,37 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kft.data.rows import Row
+from kft.data.column_names import (
+    FORMATS,
+    KNOWN_NAMES,
+    PAIR_LABELS,
+    PAIR_NAMES,
+    QUESTION_NAMES,
+    ROW_NUMBERS,
+    RUNNING_TEXT,
+    name_key,
+)
+from kft.data.row import Row
 from kft.errors import DataError, name_list, nearest_name
 from kft.recipe.schema import DataSection
-
-FORMATS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "messages": (("messages",), ()),
-    "instruction": (("instruction", "output"), ("input", "system")),
-    "prompt_completion": (("prompt", "completion"), ("system",)),
-    "classification": (("text", "label"), ()),
-    "text": (("text",), ()),
-}
-"""Format -> roles it needs, roles it may have; in the order in which ``auto`` tries them."""
-
-_KNOWN_NAMES: dict[str, tuple[str, ...]] = {
-    "messages": ("messages", "conversations", "conversation", "대화"),
-    "instruction": ("instruction", "명령어", "명령", "지시문", "지시"),
-    "input": ("input", "context", "입력", "맥락"),
-    "output": ("output", "response", "completion", "answer", "출력", "응답", "답변"),
-    "prompt": ("prompt", "question", "query", "q", "질문", "질의", "instruction", "input", "입력"),
-    "completion": (
-        *("completion", "response", "answer", "a", "답변", "대답", "응답", "답"),
-        *("output", "출력"),
-    ),
-    "system": ("system", "system_prompt", "시스템"),
-    "text": (
-        *("text", "document", "sentence", "content", "review", "comment", "comments", "title"),
-        *("텍스트", "문장", "내용", "본문", "문서", "리뷰", "댓글", "제목"),
-    ),
-    "label": ("label", "class", "category", "sentiment", "레이블", "라벨", "감정", "분류"),
-}
-_RUNNING_TEXT = frozenset({"text", "document", "content", "텍스트", "내용", "본문", "문서"})
 
 
 @dataclass(frozen=True)
@@ -45,14 +27,17 @@ class Layout:
     """How the columns of a file are read.
 
     Args:
-        format: A key of :data:`FORMATS`.
-        columns: Role -> column name, for the roles that the first row has.
+        format: A key of :data:`~kft.data.column_names.FORMATS`.
+        columns: Role -> column name, for the roles that the first row has; ``a.b`` is ``b``
+            inside of ``a``.
         note: One sentence that says so to the user.
+        label_columns: The columns of 0 and 1 that are the labels, where there is one for each.
     """
 
     format: str
     columns: Mapping[str, str]
     note: str
+    label_columns: tuple[str, ...] = ()
 
 
 def choose_layout(first_row: Row, section: DataSection) -> Layout:
@@ -69,11 +54,13 @@ def choose_layout(first_row: Row, section: DataSection) -> Layout:
         >>> choose_layout(row, DataSection(train="chat.csv")).note
         '`prompt_completion`: prompt from `Q`, completion from `A`; `label` is not used'
     """
+    sample = _flat(first_row.fields)
     fields = list(first_row.fields)
-    named = _named_columns(fields, section, first_row.place)
+    named, flags = _named_columns(list(sample), section, first_row.place)
     chosen: str = section.format
     if chosen == "auto":
-        chosen = detect_format(fields, first_row.fields, named=named, place=first_row.place)
+        roles = {**named, "label": flags[0]} if flags else named
+        chosen = detect_format(list(sample), sample, named=roles, place=first_row.place)
     required, optional = FORMATS[chosen]
     for role in named:
         if role not in required + optional:
@@ -82,19 +69,19 @@ def choose_layout(first_row: Row, section: DataSection) -> Layout:
                 where="data.columns",
                 expected=f"roles among {name_list(required + optional)}",
             )
-    columns = _assign(chosen, fields, named)
+    columns = _assign(chosen, list(sample), named)
+    if flags or ("label" in required and "label" not in columns):
+        columns.pop("label", None)
+        flags = flags or _flag_columns(sample, columns)
     for role in required:
-        if role not in columns:
+        if role not in columns and not (role == "label" and flags):
             raise DataError(
                 f"No column for the role `{role}` of format `{chosen}`",
                 where=first_row.place,
                 expected=f"its name; the columns are {name_list(fields, 12)}",
                 hint=f"Name it: `data.columns: {{{role}: ...}}`.",
             )
-    used = ", ".join(f"{role} from `{column}`" for role, column in columns.items())
-    unused = [name for name in fields if name and name not in columns.values()]
-    tail = f"; {name_list(unused)} {'is' if len(unused) == 1 else 'are'} not used" if unused else ""
-    return Layout(chosen, columns, f"`{chosen}`: {used}{tail}")
+    return Layout(chosen, columns, _note(chosen, columns, flags, fields), flags)
 
 
 def detect_format(
@@ -122,62 +109,15 @@ def detect_format(
     named = named or {}
     for name, (required, optional) in FORMATS.items():
         columns = _assign(name, fields, named)
+        if name == "classification" and "label" not in columns and _flag_columns(sample, columns):
+            return name
         fits = set(required) <= set(columns) and set(named) <= set(required + optional)
         if not fits or not all(_is_fitting(role, sample.get(columns[role])) for role in columns):
             continue
         # A `review` beside other columns may be half of a pair that has names of its own.
-        if name != "text" or named or len(fields) == 1 or _key(columns["text"]) in _RUNNING_TEXT:
+        if name != "text" or named or len(fields) == 1 or name_key(columns["text"]) in RUNNING_TEXT:
             return name
-    hint = None
-    if fields:
-        roles = f"prompt: {fields[0]}, completion: {fields[-1]}"
-        example = (
-            ("text", f"text: {fields[0]}") if len(fields) == 1 else ("prompt_completion", roles)
-        )
-        hint = "Say it, such as `data.format: {}` and `data.columns: {{{}}}`.".format(*example)
-    raise DataError(
-        f"Can't tell the format from the columns {name_list(fields, 12)}"
-        if fields
-        else "The row has no columns",
-        where=place,
-        expected="columns such as `prompt` and `completion`; `instruction` and `output`; "
-        "`messages`; `text` and `label`; `text`",
-        hint=hint,
-    )
-
-
-def _named_columns(fields: Sequence[str], section: DataSection, place: str) -> dict[str, str]:
-    """The recipe's role -> column, spelled as in the file."""
-    exact = {unicodedata.normalize("NFC", field): field for field in fields}
-    named: dict[str, str] = {}
-    for role, column in section.columns.items():
-        found = exact.get(unicodedata.normalize("NFC", column))
-        if found is None:
-            meant = nearest_column(column, fields)
-            raise DataError(
-                f"`data.columns.{role}` names `{column}`, and there is no such column",
-                where=place,
-                expected=f"one of {name_list(fields, 12)}",
-                hint=f"Did you mean `{meant}`?" if meant else None,
-            )
-        named[role] = found
-    return named
-
-
-def _assign(format_name: str, fields: Sequence[str], named: Mapping[str, str]) -> dict[str, str]:
-    """Role -> column of a format: the named ones, then the first common name that is free."""
-    required, optional = FORMATS[format_name]
-    by_key = {_key(field): field for field in reversed(fields)}
-    columns: dict[str, str] = {}
-    for role in required + optional:
-        taken = {*columns.values(), *named.values()}
-        known = [by_key[name] for name in _KNOWN_NAMES[role] if name in by_key]
-        free = [column for column in known if column not in taken]
-        if role in named:
-            columns[role] = named[role]
-        elif free:
-            columns[role] = free[0]
-    return columns
+    raise _unknown_format(fields, place)
 
 
 def nearest_column(word: str, names: Iterable[str]) -> str | None:
@@ -187,11 +127,111 @@ def nearest_column(word: str, names: Iterable[str]) -> str | None:
     return by_letters[found] if found else None
 
 
-def _key(column: str) -> str:
-    return unicodedata.normalize("NFC", column).strip().casefold()
+def _unknown_format(fields: Sequence[str], place: str | None) -> DataError:
+    hint = None
+    if fields:
+        roles = f"prompt: {fields[0]}, completion: {fields[-1]}"
+        example = (
+            ("text", f"text: {fields[0]}") if len(fields) == 1 else ("prompt_completion", roles)
+        )
+        hint = "Say it, such as `data.format: {}` and `data.columns: {{{}}}`.".format(*example)
+    return DataError(
+        f"Can't tell the format from the columns {name_list(fields, 12)}"
+        if fields
+        else "The row has no columns",
+        where=place,
+        expected="columns such as `prompt` and `completion`; `instruction` and `output`; "
+        "`messages`; `text` and `label`; `sentence1`, `sentence2` and `label`; "
+        "`tokens` and `tags`; `text`",
+        hint=hint,
+    )
+
+
+def _flat(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields, with those inside of a field after it as ``outer.inner``."""
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        flat[name] = value
+        if isinstance(value, Mapping):
+            flat.update({f"{name}.{inner}": own for inner, own in value.items()})
+    return flat
+
+
+def _named_columns(
+    fields: Sequence[str], section: DataSection, place: str
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The recipe's role -> column, spelled as in the file, and the columns of 0 and 1."""
+    exact = {unicodedata.normalize("NFC", field): field for field in fields}
+    named: dict[str, str] = {}
+    flags: list[str] = []
+    for role, columns in section.columns.items():
+        for column in [columns] if isinstance(columns, str) else columns:
+            found = exact.get(unicodedata.normalize("NFC", column))
+            if found is None:
+                meant = nearest_column(column, fields)
+                raise DataError(
+                    f"`data.columns.{role}` names `{column}`, and there is no such column",
+                    where=place,
+                    expected=f"one of {name_list(fields, 12)}",
+                    hint=f"Did you mean `{meant}`?" if meant else None,
+                )
+            if isinstance(columns, str):
+                named[role] = found
+            else:
+                flags.append(found)
+    return named, tuple(flags)
+
+
+def _assign(format_name: str, fields: Sequence[str], named: Mapping[str, str]) -> dict[str, str]:
+    """Role -> column of a format: the named ones, then the first common name that is free."""
+    required, optional = FORMATS[format_name]
+    by_key = {name_key(field): field for field in reversed(fields)}
+    pair = next((pair for pair in PAIR_NAMES if by_key.keys() >= set(pair)), ())
+    halves = {"text": pair[:1], "text_pair": pair[1:]}
+    columns: dict[str, str] = {}
+    for role in required + optional:
+        names = KNOWN_NAMES[role]
+        if format_name == "pairs":
+            names = (*names, *PAIR_LABELS) if role == "label" else halves[role]
+        taken = {*columns.values(), *named.values()}
+        known = [by_key[name] for name in names if name in by_key]
+        free = [column for column in known if column not in taken]
+        if role in named:
+            columns[role] = named[role]
+        elif free:
+            columns[role] = free[0]
+    asks = name_key(columns.get("instruction", "")) in QUESTION_NAMES
+    if asks and "input" not in columns and "instruction" not in named:
+        del columns["instruction"]
+    return columns
+
+
+def _flag_columns(sample: Mapping[str, Any], columns: Mapping[str, str]) -> tuple[str, ...]:
+    """The columns beside the text where all of them hold 0 or 1, so that each is a label."""
+    others = [name for name in sample if name not in columns.values()]
+    flags = [name for name in others if name_key(name) not in ROW_NUMBERS]
+    are_flags = all(str(sample[name]).strip() in ("0", "1") for name in flags)
+    return tuple(flags) if "text" in columns and len(flags) > 1 and are_flags else ()
 
 
 def _is_fitting(role: str, value: Any) -> bool:
     if role == "messages" and isinstance(value, str):
         return value.lstrip().startswith("[")
-    return value is None or isinstance(value, list if role == "messages" else str | int | float)
+    if role in ("messages", "tokens", "tags"):
+        return value is None or isinstance(value, list)
+    if role == "label" and isinstance(value, list):
+        return True
+    return value is None or isinstance(value, str | int | float)
+
+
+def _note(
+    chosen: str, columns: Mapping[str, str], flags: Sequence[str], fields: Sequence[str]
+) -> str:
+    parts = [f"{role} from `{column}`" for role, column in columns.items()]
+    if flags:
+        parts.append(f"labels from {name_list(flags, 3)} ({len(flags)} columns of 0 and 1)")
+    used = {*columns.values(), *flags}
+    outer = {column.partition(".")[0] for column in used if column not in fields}
+    unused = [name for name in fields if name and name not in used and name not in outer]
+    tail = f"; {name_list(unused)} {'is' if len(unused) == 1 else 'are'} not used" if unused else ""
+    return f"`{chosen}`: {', '.join(parts)}{tail}"

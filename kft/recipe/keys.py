@@ -12,7 +12,8 @@ from functools import cache
 from typing import Any
 
 from kft.errors import name_list
-from kft.recipe.schema import Recipe, Section
+from kft.recipe.schema import Recipe
+from kft.recipe.section import Section
 
 Form = Mapping[str, Any]
 
@@ -171,7 +172,9 @@ def _words(form: Form) -> str:
             return f"a mapping of {name_list(list(form['properties']), limit=99)}"
         case "object":
             roles = expected([form["propertyNames"]]) if "propertyNames" in form else "a name"
-            return f"a mapping from {roles} to {expected([form['additionalProperties']])}"
+            return (
+                f"a mapping from {roles} to {expected(alternatives(form['additionalProperties']))}"
+            )
         case other:
             raise TypeError(f"no words for the type {other!r} in the schema")
 

@@ -6,7 +6,7 @@ Every expected text comes from :mod:`kft.recipe.keys`, so from the schema.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,17 @@ from kft.errors import RecipeError, name_list, nearest_name
 from kft.recipe.core_yaml import as_typed, plain_number, printable
 from kft.recipe.document import Document
 from kft.recipe.foreign_names import FOREIGN_KEYS, FOREIGN_VALUES
-from kft.recipe.keys import Form, Key, choices_of, expected, keys, names_in, one_of, section_names
+from kft.recipe.keys import (
+    Form,
+    Key,
+    alternatives,
+    choices_of,
+    expected,
+    keys,
+    names_in,
+    one_of,
+    section_names,
+)
 from kft.recipe.source import Location, Place
 
 _LAST = 1_000_000_000
@@ -71,23 +81,19 @@ def bad_value(key: Key, spot: Location, document: Document) -> Problem:
     value: Any = value_at(document, spot)
     place = place_of(document, spot)
     typed = _as_written(value, place.text)
-    path, label, forms = key.path.split("."), f"for `{key.path}`", key.forms
-    item: Any = spot[len(path)] if len(spot) > len(path) else None
-    array = key.form("array")
-    if isinstance(item, int) and array is not None:
-        label, forms = f"in `{key.path}`", tuple(array["items"]["anyOf"])
-    elif isinstance(item, str):
-        label = f"for `{key.path}.{printable(item)}`"
-        forms = ((key.form("object") or {}).get("additionalProperties", {"type": "string"}),)
-    takes = key.expected if isinstance(item, int) else expected(forms)
-    what = f"Invalid value {label}, got `{typed}`"
+    inner = spot[len(key.path.split(".")) :]
+    names = [key.path, *(printable(part) for part in inner if isinstance(part, str))]
+    is_item = bool(inner) and isinstance(inner[-1], int)
+    forms = _forms_at(key, inner)
+    takes = key.expected if is_item else expected(forms)
+    what = f"Invalid value {'in' if is_item else 'for'} `{'.'.join(names)}`, got `{typed}`"
     return Problem(what, place.where, takes, value_hint(forms, value, place.text), place.order)
 
 
 def schema_problems(error: ValidationError, document: Document) -> list[Problem]:
     """What pydantic found, one problem for each key, item or role that is wrong."""
     problems = []
-    spots: dict[Location, tuple[Key, bool]] = {}
+    spots: dict[Location, tuple[Key, Callable[[Key, Location, Document], Problem]]] = {}
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
         location: Location = tuple(detail["loc"])
         path = ".".join(str(part) for part in location[:2])
@@ -102,12 +108,13 @@ def schema_problems(error: ValidationError, document: Document) -> list[Problem]
             problems.append(_not_a_section(str(location[0]), document))
         else:
             key = keys().get(path) or keys()[str(location[0])]
-            spots.setdefault(_spot(key, location, document), (key, "[key]" in location))
-    for spot, (key, is_role) in spots.items():
+            is_name = detail["type"] == "extra_forbidden" or "[key]" in location
+            spot = _spot(key, location, document)
+            spots.setdefault(spot, (key, _unknown_name if is_name else bad_value))
+    for spot, (key, kind) in spots.items():
         if any(len(other) > len(spot) and other[: len(spot)] == spot for other in spots):
             continue  # an item of this list is wrong, and is told instead
-        problem = _unknown_role if is_role else bad_value
-        problems.append(problem(key, spot, document))
+        problems.append(kind(key, spot, document))
     return problems
 
 
@@ -136,11 +143,43 @@ def _spot(key: Key, location: Location, document: Document) -> Location:
     start: Location = tuple(key.path.split("."))
     value = value_at(document, start)
     for part in location[len(start) :]:
-        if isinstance(value, list) and isinstance(part, int):
-            return (*start, part)
-        if isinstance(value, dict) and part in value:
-            return (*start, part)
+        is_item = isinstance(value, list) and isinstance(part, int)
+        if is_item or (isinstance(value, dict) and part in value):
+            start, value = (*start, part), value[part]
     return start
+
+
+def _forms_at(key: Key, inner: Location) -> tuple[Form, ...]:
+    """The forms that an item of the key's list or mapping may have."""
+    forms = key.forms
+    for part in inner:
+        kind = "array" if isinstance(part, int) else "object"
+        form: Form = next((f for f in forms if f.get("type") == kind), {})
+        if kind == "array":
+            found = form.get("items", {"type": "string"})
+        else:
+            other = form.get("additionalProperties") or {"type": "string"}
+            found = form.get("properties", {}).get(part, other)
+        forms = tuple(alternatives(found))
+    return forms
+
+
+def _unknown_name(key: Key, spot: Location, document: Document) -> Problem:
+    """A name that a mapping inside a key's value does not have."""
+    name, place = str(spot[-1]), place_of(document, spot)
+    outer = _forms_at(key, spot[len(key.path.split(".")) : -1])
+    form: Form = next(form for form in outer if form.get("type") == "object")
+    word, names = "key", list(form.get("properties", {}))
+    if "propertyNames" in form:
+        word, names = "role", form["propertyNames"]["enum"]
+    near = nearest_name(name, names)
+    return Problem(
+        f"Unknown {word} `{printable(name)}` in `{key.path}`",
+        place.where,
+        one_of(names),
+        f"Did you mean `{near}`?" if near else None,
+        place.order,
+    )
 
 
 def _missing_key(location: Location, document: Document) -> Problem:
@@ -172,20 +211,6 @@ def _not_a_section(name: str, document: Document) -> Problem:
         place.where,
         f"keys under it: {name_list(names_in(name))}",
         hint,
-        place.order,
-    )
-
-
-def _unknown_role(key: Key, spot: Location, document: Document) -> Problem:
-    role = str(spot[-1])
-    place = place_of(document, spot)
-    roles = (key.form("object") or {}).get("propertyNames", {}).get("enum", [])
-    near = nearest_name(role, roles)
-    return Problem(
-        f"Unknown role `{printable(role)}` in `{key.path}`",
-        place.where,
-        one_of(roles),
-        f"Did you mean `{near}`?" if near else None,
         place.order,
     )
 

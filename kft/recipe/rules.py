@@ -9,41 +9,15 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
-from typing import get_args
+from collections.abc import Callable, Iterator
 
-from kft.errors import name_list
+from kft.recipe.conflict import Conflict
+from kft.recipe.data_rules import DATA_RULES
 from kft.recipe.keys import keys, one_of
-from kft.recipe.schema import Format, Recipe, Role
+from kft.recipe.schema import Recipe
 
-# The roles of columns that each format of the rows has a use for.
-ROLES_OF_FORMAT: dict[Format, frozenset[Role]] = {
-    "text": frozenset({"text"}),
-    "prompt_completion": frozenset({"system", "prompt", "completion"}),
-    "instruction": frozenset({"system", "instruction", "input", "output"}),
-    "messages": frozenset({"messages"}),
-    "classification": frozenset({"text", "label"}),
-}
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SIZE = re.compile(r"[0-9]+(\.[0-9]+)?[KMGT]B")
-
-
-@dataclass(frozen=True)
-class Conflict:
-    """Keys that don't go together.
-
-    Args:
-        key: The key to blame, by its path; it is always one that the recipe has written.
-        what: As in :class:`~kft.errors.KftError`, and so are the next two.
-        expected: What would have been right.
-        hint: One edit that mends it.
-    """
-
-    key: str
-    what: str
-    expected: str
-    hint: str | None = None
 
 
 def conflicts(recipe: Recipe) -> Iterator[Conflict]:
@@ -110,57 +84,6 @@ def _remote_code_is_pinned(recipe: Recipe) -> Iterator[Conflict]:
             f"`model.trust_remote_code: true` needs a pinned revision, got {got}",
             "the full hash of a commit (40 digits), because a branch or tag can change its code",
             "Write `model.revision` with the hash of the commit whose code you have read.",
-        )
-
-
-def _columns_fit_the_format(recipe: Recipe) -> Iterator[Conflict]:
-    written = set(recipe.data.columns)
-    if recipe.data.format == "auto":
-        if not any(written <= roles for roles in ROLES_OF_FORMAT.values()):
-            yield Conflict(
-                "data.columns",
-                f"No format of the rows has all of the roles {name_list(_in_order(written))}",
-                _roles_example(written),
-            )
-        return
-    roles = ROLES_OF_FORMAT[recipe.data.format]
-    for role in recipe.data.columns:
-        if role not in roles:
-            fitting = [name for name, others in ROLES_OF_FORMAT.items() if written <= others]
-            yield Conflict(
-                f"data.columns.{role}",
-                f"Role `{role}` isn't used by `data.format: {recipe.data.format}`",
-                one_of(_in_order(roles)),
-                f"Did you mean `data.format: {fitting[0]}`?" if fitting else None,
-            )
-
-
-def _in_order(roles: Collection[Role]) -> list[Role]:
-    return [role for role in get_args(Role) if role in roles]
-
-
-def _roles_example(written: set[Role]) -> str:
-    name, roles = max(ROLES_OF_FORMAT.items(), key=lambda entry: len(entry[1] & written))
-    return f"the roles of one format, for example {name_list(_in_order(roles))} for `{name}`"
-
-
-def _labels_need_classes(recipe: Recipe) -> Iterator[Conflict]:
-    labels = recipe.data.labels
-    if labels and recipe.data.format not in ("classification", "auto"):
-        yield Conflict(
-            "data.labels",
-            f"`data.labels` isn't used by `data.format: {recipe.data.format}`",
-            "`data.format: classification`",
-            "Leave `data.labels` out.",
-        )
-    twice = sorted({label for label in labels if labels.count(label) > 1})
-    if twice:
-        yield Conflict(
-            "data.labels", f"`data.labels` has {name_list(twice)} twice", "every label once"
-        )
-    elif len(labels) == 1:
-        yield Conflict(
-            "data.labels", f"`data.labels` has only {name_list(labels)}", "at least two labels"
         )
 
 
@@ -273,8 +196,7 @@ _RULES: tuple[Callable[[Recipe], Iterator[Conflict]], ...] = (
     _random_weights_are_trained_in_full,
     _trained_tokenizer_needs_new_weights,
     _remote_code_is_pinned,
-    _columns_fit_the_format,
-    _labels_need_classes,
+    *DATA_RULES,
     _full_has_no_adapter_to_start_from,
     _evaluation_has_rows,
     _initialization_is_possible,

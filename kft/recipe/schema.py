@@ -9,24 +9,40 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from kft.recipe.section import Section, SourceSection
 
 TaskName = Literal["causal_lm"]
 Method = Literal["lora", "qlora", "full"]
 Quantization = Literal["none", "nf4", "fp4", "int8"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-Format = Literal["auto", "text", "prompt_completion", "instruction", "messages", "classification"]
+Format = Literal[
+    "auto",
+    "text",
+    "prompt_completion",
+    "instruction",
+    "messages",
+    "classification",
+    "pairs",
+    "tokens",
+]
 Role = Literal[
-    "text", "label", "prompt", "completion", "system", "instruction", "input", "output", "messages"
+    "text",
+    "text_pair",
+    "label",
+    "prompt",
+    "completion",
+    "system",
+    "instruction",
+    "input",
+    "output",
+    "messages",
+    "tokens",
+    "tags",
 ]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-
-
-class Section(BaseModel):
-    """A part of the recipe: frozen, and strict about its keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
 
 
 class ModelSection(Section):
@@ -119,12 +135,14 @@ class AdapterSection(Section):
 class DataSection(Section):
     """The rows, how they become text, and which of it is learned."""
 
-    train: str | list[str] = Field(
-        description="File, folder, glob or a list of them: jsonl, json, csv, tsv, parquet, txt."
+    train: str | SourceSection | list[str | SourceSection] = Field(
+        description="File, folder, glob or a list of them (jsonl, json, csv, tsv, txt, parquet, "
+        "arrow; also gz, zst, zip), or a mapping: a `path` with a `weight`, or a hub data set."
     )
-    eval: str | list[str] | None = Field(
+    eval: str | SourceSection | list[str | SourceSection] | None = Field(
         None,
-        description="Held-out rows. Without it, `eval_fraction` of the training rows is held out.",
+        description="Held-out rows, as `train` but without weights. Without it, `eval_fraction` "
+        "of the training rows is held out.",
     )
     eval_fraction: Fraction = Field(
         0.05, description="Share of the training rows held out when `eval` is not given; 0 is none."
@@ -133,14 +151,18 @@ class DataSection(Section):
         "auto",
         description="Layout of a row. `text`: running text; `prompt_completion`; `instruction`: "
         "`instruction`, `input`, `output`; `messages`: a conversation; `classification`: a text "
-        "whose label's name is the answer. `auto` looks at the column names and says its choice.",
+        "whose label's name is the answer; `pairs`: two texts with a label or a score; `tokens`: "
+        "tokens with a tag each. `auto` looks at the column names and says its choice.",
     )
-    columns: dict[Role, str] = Field(
-        default_factory=dict, description="Role: column name, where the file names it otherwise."
+    columns: dict[Role, str | list[str]] = Field(
+        default_factory=dict,
+        description="Role: column name, where the file names it otherwise; `a.b` is `b` inside "
+        "`a`. `label` also takes a list of columns that hold 0 or 1, one for each label.",
     )
     labels: list[str] = Field(
         default_factory=list,
-        description="Names of the labels in the order of their numbers (`classification`).",
+        description="Names of the labels in the order of their numbers (`classification`, "
+        "`pairs`, `tokens`).",
     )
     template: str = Field(
         "auto",

@@ -17,6 +17,7 @@ from kft.errors import RecipeError
 from kft.recipe.keys import keys
 from kft.recipe.reader import find_problems, override_recipe, read_recipe, write_recipe
 from kft.recipe.schema import Recipe
+from kft.recipe.section import SourceSection
 
 HEAD = """\
 model:
@@ -68,9 +69,11 @@ TRAIN_KEYS = (
 )
 TOP_KEYS = "`task`, `model`, `adapter`, `data`, `train`, ..."
 ROLES = (
-    "`text`, `label`, `prompt`, `completion`, `system`, `instruction`, `input`, `output`, "
-    "`messages`"
+    "`text`, `text_pair`, `label`, `prompt`, `completion`, `system`, `instruction`, `input`, "
+    "`output`, `messages`, `tokens`, `tags`"
 )
+_SOURCE_KEYS = "`path`, `weight`, `config`, `split`, `revision`"
+SOURCES = f"text, or a mapping of {_SOURCE_KEYS}, or a list of text, or mappings of {_SOURCE_KEYS}"
 
 KEY_MESSAGES = {
     "another toolkit's word": (
@@ -164,7 +167,8 @@ KEY_MESSAGES = {
         """\
         error: Missing key `data.train`
           --> ko.yaml:3
-          expected: File, folder, glob or a list of them: jsonl, json, csv, tsv, parquet, txt.
+          expected: File, folder, glob or a list of them (jsonl, json, csv, tsv, txt, parquet, \
+arrow; also gz, zst, zip), or a mapping: a `path` with a `weight`, or a hub data set.
 
         hint: `kft schema` prints every key with its meaning and default.""",
     ),
@@ -275,12 +279,60 @@ VALUE_MESSAGES = {
 
         hint: Write `[lm_head]`.""",
     ),
-    "a mapping for a path": (
-        section("data", "eval: {path: a.jsonl}"),
-        """\
-        error: Invalid value for `data.eval`, got `{path: a.jsonl}`
+    "a mapping without a path": (
+        section("data", "eval: {split: test}"),
+        f"""\
+        error: Invalid value for `data.eval`, got `{{split: test}}`
           --> ko.yaml:5
-          expected: text, or a list of text, or `null`""",
+          expected: {SOURCES}, or `null`""",
+    ),
+    "an unknown key of a source": (
+        section("data", "eval:", "  - a.jsonl", "  - path: b.jsonl", "    wieght: 2"),
+        """\
+        error: Unknown key `wieght` in `data.eval`
+          --> ko.yaml:8
+          expected: one of `path`, `weight`, `config`, `split`, `revision`
+
+        hint: Did you mean `weight`?""",
+    ),
+    "a weight below zero": (
+        HEAD.replace("data/train.jsonl", "[a.jsonl, {path: b.jsonl, weight: -1}]"),
+        """\
+        error: Invalid value for `data.train.weight`, got `-1`
+          --> ko.yaml:4
+          expected: a number, above 0 and at most 1000""",
+    ),
+    "a number among the sources": (
+        HEAD.replace("data/train.jsonl", "[a.jsonl, 7]"),
+        f"""\
+        error: Invalid value in `data.train`, got `7`
+          --> ko.yaml:4
+          expected: {SOURCES}
+
+        hint: Put it in quotes: `"7"`.""",
+    ),
+    "a weight of held-out rows": (
+        section("data", "eval: [{path: a.jsonl, weight: 2}]"),
+        """\
+        error: `weight: 2` has no meaning in `data.eval`
+          --> ko.yaml:5
+          expected: every held-out row once, so that two runs can be compared
+
+        hint: Leave `weight` out.""",
+    ),
+    "several columns of text": (
+        section("data", "columns: {text: [a, b], label: [c, d]}"),
+        """\
+        error: Invalid value for `data.columns.text`, got `[a, b]`
+          --> ko.yaml:5
+          expected: a column's name""",
+    ),
+    "a list of one label column": (
+        section("data", "columns: {label: [c]}"),
+        """\
+        error: Invalid value for `data.columns.label`, got `[c]`
+          --> ko.yaml:5
+          expected: a name, or at least two of them""",
     ),
     "nothing for a number": (
         section("adapter", "r:"),
@@ -355,7 +407,7 @@ VALUE_MESSAGES = {
         """\
         error: Invalid value for `data.columns.text`, got `3`
           --> ko.yaml:6
-          expected: text
+          expected: text, or a list of text
 
         hint: Put it in quotes: `"3"`.""",
     ),
@@ -630,7 +682,7 @@ change its code
         """\
         error: `data.labels` isn't used by `data.format: messages`
           --> ko.yaml:6
-          expected: `data.format: classification`
+          expected: `data.format` `classification`, `pairs`, `tokens`
 
         hint: Leave `data.labels` out.""",
     ),
@@ -709,10 +761,10 @@ as an expression: unterminated character set at position 2""",
     ),
     "no rows": (
         HEAD.replace("data/train.jsonl", "[]"),
-        """\
+        f"""\
         error: `data.train` is empty, got `[]`
           --> ko.yaml:4
-          expected: text, or a list of text""",
+          expected: {SOURCES}""",
     ),
     "a layer before the first": (
         section("adapter", "layers_to_transform: [0, -1]"),
@@ -1145,3 +1197,20 @@ def test_importing_the_reader_is_quick_and_brings_no_torch() -> None:
     assert {run.stdout.split(maxsplit=1)[1].strip() for run in runs} == {"set()"}
     # Mostly pydantic's own 0.13 s; the room left is for machines under load.
     assert min(float(run.stdout.split()[0]) for run in runs) < 0.6
+
+
+def test_sources_are_read_and_written(tmp_path: Path) -> None:
+    hub = "{path: klue/klue, config: nli, split: validation, revision: abc}"
+    text = HEAD.replace("data/train.jsonl", f"[a.jsonl, {{path: b.jsonl, weight: 2}}, {hub}]")
+    recipe = read(text)
+    assert isinstance(recipe.data.train, list)
+    first, second, third = recipe.data.train
+    assert first == "a.jsonl"
+    assert second == SourceSection(path="b.jsonl", weight=2.0)
+    assert third == SourceSection(
+        path="klue/klue", config="nli", split="validation", revision="abc"
+    )
+    write_recipe(recipe, tmp_path / "again.yaml")
+    assert read_recipe(tmp_path / "again.yaml") == recipe
+    columns = read(section("data", "columns: {label: [욕설, 혐오]}")).data.columns
+    assert columns == {"label": ["욕설", "혐오"]}

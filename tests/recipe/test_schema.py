@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from kft.recipe.data_rules import ROLES_OF_FORMAT
 from kft.recipe.foreign_names import FOREIGN_KEYS, FOREIGN_VALUES
 from kft.recipe.keys import Key, expected, keys, names_in, section_names, sections
 from kft.recipe.problems import unknown_key, value_hint
-from kft.recipe.rules import ROLES_OF_FORMAT, conflicts
+from kft.recipe.rules import conflicts
 from kft.recipe.schema import Recipe
 from kft.recipe.source import Place
 
