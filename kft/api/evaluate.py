@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from kft.api.dataset import prepare_held_out, trained_renderer
+from kft.api.loaded import with_labels
 from kft.api.opened import Opened, is_run, open_model, run_recipe
 from kft.api.records import file_sha256, read_records
 from kft.errors import DataError, UsageError
@@ -18,7 +19,7 @@ from kft.evaluation.held_out import Measurement, measure
 from kft.models.architecture import num_positions
 from kft.models.loader import keeps_positions
 from kft.recipe.schema import DataSection, EvaluateSection, ModelSection, Recipe
-from kft.tasks.registry import TASKS
+from kft.tasks.registry import choose_task
 
 
 def evaluate(
@@ -81,8 +82,8 @@ def measure_opened(opened: Opened, recipe: Recipe) -> Measurement:
     Raises:
         UsageError: If the recipe holds no rows out.
     """
-    task = TASKS[recipe.task]
-    records = read_records(recipe)
+    task = choose_task(recipe.task, recipe.model.attention, opened.tokenizer)
+    records = with_labels(read_records(recipe))
     positions = num_positions(opened.model.config)
     if opened.recipe is None and positions is not None:  # it has no `max_length` of its own
         shorter = min(recipe.data.max_length, positions)
@@ -105,6 +106,7 @@ def measure_opened(opened: Opened, recipe: Recipe) -> Measurement:
             partial(task.collate, pad_token_id=opened.tokenizer.pad_token_id),
             rows_per_batch=recipe.evaluate.per_device_eval_batch_size,
             device=device,
+            task=task.name,
         )
 
 

@@ -12,7 +12,15 @@ import torch
 from kft.errors import ModelError, UsageError
 from kft.models.adapters import attach_adapter
 from kft.models.checkpoint_files import check_json, is_adapter
-from kft.models.loader import clean_generation_config, has_tokenizer, load_model, load_tokenizer
+from kft.models.decoders import as_decoder, is_encoder
+from kft.models.heads import HeadOptions
+from kft.models.loader import (
+    clean_generation_config,
+    has_tokenizer,
+    load_config,
+    load_model,
+    load_tokenizer,
+)
 from kft.models.precision import compute_dtype, inference_dtype
 from kft.models.quiet import silence_transformers
 from kft.models.saved_adapter import base_of_adapter
@@ -113,10 +121,22 @@ def _open_plain(
     device: torch.device,
 ) -> Opened:
     tokenizer = load_tokenizer(section)
-    task = TASKS[recipe.task if recipe else "causal_lm"]
+    task = TASKS[recipe.task if recipe else task_of(section)]
     model = load_model(section, auto_class=task.auto_class, dtype=dtype, device=device)
+    if task.answers_in_text and is_encoder(model.config):
+        as_decoder(tokenizer)
     clean_generation_config(model, tokenizer)
     return Opened(place, model, tokenizer, recipe, dtype)
+
+
+def task_of(section: ModelSection) -> str:
+    """The task that a checkpoint was trained for, as its configuration names its class."""
+    config = load_config(section)
+    classes = " ".join(config.architectures or [])
+    if "ForSequenceClassification" in classes:
+        is_number = config.problem_type == "regression"
+        return "sequence_regression" if is_number else "sequence_classification"
+    return "token_classification" if "ForTokenClassification" in classes else "causal_lm"
 
 
 def _open_adapter(
@@ -126,8 +146,13 @@ def _open_adapter(
     own = ModelSection(name_or_path=str(folder))
     tokenizer = load_tokenizer(own if has_tokenizer(folder) else section)
     task = TASKS[recipe.task if recipe else "causal_lm"]
+    head = (
+        HeadOptions(task.head, tuple(recipe.data.labels), seed=recipe.train.seed)
+        if recipe
+        else None
+    )
     weights = dtype if section.dtype == "auto" else inference_dtype(section.dtype, device)
-    base = load_model(section, auto_class=task.auto_class, dtype=weights, device=device)
+    base = load_model(section, auto_class=task.auto_class, dtype=weights, device=device, head=head)
     fit_vocabulary(base, tokenizer)
     clean_generation_config(base, tokenizer)
     model = attach_adapter(base, folder)

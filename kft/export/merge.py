@@ -22,6 +22,8 @@ from transformers.pytorch_utils import Conv1D
 from kft.errors import ExportError, ModelError
 from kft.export.dequantize import dequantized_weight, is_quantized
 from kft.models.adapters import attach_adapter
+from kft.models.decoders import published_class
+from kft.models.heads import HeadOptions
 from kft.models.loader import load_model, vocabulary_rows
 from kft.models.vocabulary import resize_vocabulary
 from kft.recipe.schema import ModelSection
@@ -43,7 +45,12 @@ _EXPECTED_WARNINGS = (
 )
 
 
-def plain_base(section: ModelSection, auto_class: str, trained_base: Any | None = None) -> Any:
+def plain_base(
+    section: ModelSection,
+    auto_class: str,
+    trained_base: Any | None = None,
+    head: HeadOptions | None = None,
+) -> Any:
     """The base that an adapter is merged into: unquantized, float32, on the CPU.
 
     An adapter makes up for the errors of the very weights it was trained against. With 4 or 8
@@ -60,6 +67,7 @@ def plain_base(section: ModelSection, auto_class: str, trained_base: Any | None 
         auto_class: Name of the transformers class that fits the task.
         trained_base: The base as it was loaded for training, without an adapter; its
             vocabulary may have been enlarged. It is not changed.
+        head: What the last layer is to say; ``None`` is the checkpoint's own.
 
     Returns:
         A transformers model without a trace of quantization.
@@ -71,7 +79,11 @@ def plain_base(section: ModelSection, auto_class: str, trained_base: Any | None 
     """
     plain_section = section.model_copy(update={"quantization": "none"})
     plain = load_model(
-        plain_section, auto_class=auto_class, dtype=torch.float32, device=torch.device("cpu")
+        plain_section,
+        auto_class=auto_class,
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+        head=head,
     )
     if getattr(plain.config, "quantization_config", None) is not None:
         raise ExportError(
@@ -200,7 +212,7 @@ def save_merged(
     _drop_unused_sampling_options(model.generation_config)
     config = copy.deepcopy(model.config)
     config.dtype = dtype
-    config.architectures = [type(model).__name__]
+    config.architectures = [published_class(model)]
     try:
         discard(part)
         part.mkdir(parents=True)

@@ -10,12 +10,13 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from typing import get_args
 
 from kft.errors import name_list
+from kft.recipe.conflict import Conflict
 from kft.recipe.keys import keys, one_of
 from kft.recipe.schema import Format, Recipe, Role
+from kft.recipe.task_rules import prefix_has_a_prompt, task_fits_the_rows
 
 # The roles of columns that each format of the rows has a use for.
 ROLES_OF_FORMAT: dict[Format, frozenset[Role]] = {
@@ -27,23 +28,6 @@ ROLES_OF_FORMAT: dict[Format, frozenset[Role]] = {
 }
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SIZE = re.compile(r"[0-9]+(\.[0-9]+)?[KMGT]B")
-
-
-@dataclass(frozen=True)
-class Conflict:
-    """Keys that don't go together.
-
-    Args:
-        key: The key to blame, by its path; it is always one that the recipe has written.
-        what: As in :class:`~kft.errors.KftError`, and so are the next two.
-        expected: What would have been right.
-        hint: One edit that mends it.
-    """
-
-    key: str
-    what: str
-    expected: str
-    hint: str | None = None
 
 
 def conflicts(recipe: Recipe) -> Iterator[Conflict]:
@@ -279,6 +263,8 @@ _RULES: tuple[Callable[[Recipe], Iterator[Conflict]], ...] = (
     _evaluation_has_rows,
     _initialization_is_possible,
     _target_modules_can_match,
+    prefix_has_a_prompt,
+    task_fits_the_rows,
     _lists_have_something,
     _layers_count_from_zero,
     _numbers_are_finite,

@@ -14,11 +14,14 @@ from kft.tasks.task import (
     Batch,
     EncodeOptions,
     Example,
+    Head,
+    LogitRows,
     Message,
     Record,
     Rendered,
     Renderer,
     Tokenizer,
+    Window,
 )
 
 
@@ -27,6 +30,12 @@ class CausalLM:
 
     name = "causal_lm"
     auto_class = "AutoModelForCausalLM"
+    head: Head = "language"
+    answers_in_text = True
+
+    def for_tokenizer(self, tokenizer: Tokenizer) -> CausalLM:
+        """Itself."""
+        return self
 
     def encode(
         self, record: Record, tokenizer: Tokenizer, renderer: Renderer, options: EncodeOptions
@@ -115,6 +124,17 @@ class CausalLM:
             num_tokens=sum(lengths),
             num_counted=sum(example.num_targets for example in examples),
         )
+
+    def window(self, window: Window, *, seed: int, step: int) -> Window:
+        """As it is."""
+        return window
+
+    def logit_rows(self, logits: Tensor, labels: Tensor) -> LogitRows:
+        """Every position's tokens, and the one that it is to predict."""
+        positions, wanted = next_token_targets(labels)
+        targets = torch.full_like(labels[0], IGNORE_INDEX)  # (T,)
+        targets[positions] = wanted
+        return LogitRows(logits[0], targets)
 
     def with_loss(self, model: nn.Module, *, keeps_positions: bool) -> NextTokenLoss:
         """The module that accelerate prepares: body, head and loss in one forward."""
