@@ -209,7 +209,7 @@ def save_merged(
     """
     part = folder.with_name(f"{folder.name}.part")
     weights = _cast(model, dtype)
-    _drop_unused_sampling_options(model.generation_config)
+    _drop_unused_sampling_options(getattr(model, "generation_config", None))
     config = copy.deepcopy(model.config)
     config.dtype = dtype
     config.architectures = [published_class(model)]

@@ -9,6 +9,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from kft.errors import ModelError, name_list, nearest_name
+from kft.models.heads import head_names
 from kft.recipe.schema import AdapterSection
 
 
@@ -47,8 +48,13 @@ def target_modules(model: Any, section: AdapterSection) -> str | list[str]:
         matched = [name for name in layers if _block_path(name)]
         wanted = _shortest(matched, list(layers))
     elif wanted == "all-linear":
-        head = model.get_output_embeddings()
-        matched = [name for name, layer in layers.items() if layer is not head]
+        output = model.get_output_embeddings()
+        head = tuple(head_names(model)) if output is None else ()  # trained whole, if it is one
+        matched = [
+            name
+            for name, layer in layers.items()
+            if layer is not output and not name.startswith(head)
+        ]
     elif isinstance(wanted, str):
         pattern = _regular_expression(wanted)
         matched = [name for name in layers if pattern.fullmatch(name)]

@@ -1,4 +1,4 @@
-"""What a rule between keys says when a recipe breaks it."""
+"""Keys of a recipe that don't go together."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from kft.tasks.task import (
     EncodeOptions,
     Example,
     Head,
+    LabelUse,
     LogitRows,
     Message,
     Record,
@@ -31,6 +32,7 @@ class CausalLM:
     name = "causal_lm"
     auto_class = "AutoModelForCausalLM"
     head: Head = "language"
+    label_as: LabelUse = "answer"
     answers_in_text = True
 
     def for_tokenizer(self, tokenizer: Tokenizer) -> CausalLM:

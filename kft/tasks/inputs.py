@@ -44,7 +44,7 @@ def model_inputs(model: Any, batch: Batch) -> dict[str, Any]:
 def is_causal(model: Any) -> bool:
     """Whether the model's tokens see only those before them; else they see all."""
     return bool(
-        getattr(model.config, "is_decoder", False)
+        getattr(getattr(model, "config", None), "is_decoder", False)
         or "past_key_values" in inspect.signature(model.forward).parameters
     )
 

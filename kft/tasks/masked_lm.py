@@ -21,6 +21,7 @@ from kft.tasks.task import (
     EncodeOptions,
     Example,
     Head,
+    LabelUse,
     LogitRows,
     Record,
     Renderer,
@@ -53,6 +54,7 @@ class MaskedLM:
     name = "masked_lm"
     auto_class = "AutoModelForMaskedLM"
     head: Head = "language"
+    label_as: LabelUse = "answer"
     answers_in_text = False
 
     def __init__(self, mask_token_id: int | None = None, ordinary: Sequence[int] = ()) -> None:

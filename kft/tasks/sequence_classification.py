@@ -17,6 +17,7 @@ from kft.tasks.task import (
     EncodeOptions,
     Example,
     Head,
+    LabelUse,
     LogitRows,
     Record,
     Renderer,
@@ -36,6 +37,7 @@ class SequenceClassification:
     name = "sequence_classification"
     auto_class = "AutoModelForSequenceClassification"
     head: Head = "classes"
+    label_as: LabelUse = "class"
     answers_in_text = False
 
     def for_tokenizer(self, tokenizer: Tokenizer) -> SequenceClassification:

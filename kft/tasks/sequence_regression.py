@@ -17,6 +17,7 @@ from kft.tasks.task import (
     EncodeOptions,
     Example,
     Head,
+    LabelUse,
     LogitRows,
     Record,
     Renderer,
@@ -32,6 +33,7 @@ class SequenceRegression:
     name = "sequence_regression"
     auto_class = "AutoModelForSequenceClassification"
     head: Head = "number"
+    label_as: LabelUse = "value"
     answers_in_text = False
 
     def for_tokenizer(self, tokenizer: Tokenizer) -> SequenceRegression:

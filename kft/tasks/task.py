@@ -230,6 +230,7 @@ class LogitRows(NamedTuple):
     targets: Tensor
 
 
+LabelUse = Literal["answer", "class", "value"]
 Head = Literal["language", "classes", "number"]
 """What the last layer says: tokens of the vocabulary, classes with names, or one number."""
 
@@ -241,12 +242,15 @@ class Task(Protocol):
         name: The recipe's name for it.
         auto_class: Name of the transformers class that fits it.
         head: What the model's last layer says.
+        label_as: What becomes of a row with a label: a conversation that answers with its name,
+            a class, or a number.
         answers_in_text: It renders conversations, and samples can be generated.
     """
 
     name: str
     auto_class: str
     head: Head
+    label_as: LabelUse
     answers_in_text: bool
 
     def for_tokenizer(self, tokenizer: Tokenizer) -> Task:

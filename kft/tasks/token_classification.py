@@ -18,6 +18,7 @@ from kft.tasks.task import (
     EncodeOptions,
     Example,
     Head,
+    LabelUse,
     LogitRows,
     Record,
     Renderer,
@@ -37,6 +38,7 @@ class TokenClassification:
     name = "token_classification"
     auto_class = "AutoModelForTokenClassification"
     head: Head = "classes"
+    label_as: LabelUse = "class"
     answers_in_text = False
 
     def for_tokenizer(self, tokenizer: Tokenizer) -> TokenClassification:
