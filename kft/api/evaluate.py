@@ -17,9 +17,10 @@ from kft.api.records import file_sha256, read_records
 from kft.errors import DataError, UsageError
 from kft.evaluation.held_out import Measurement, measure
 from kft.models.architecture import num_positions
+from kft.models.decoders import is_prefix
 from kft.models.loader import keeps_positions
 from kft.recipe.schema import DataSection, EvaluateSection, ModelSection, Recipe
-from kft.tasks.registry import choose_task
+from kft.tasks.registry import TASKS, choose_task
 
 
 def evaluate(
@@ -49,10 +50,23 @@ def evaluate(
     recipe = run_recipe(Path(runs[0])) if runs else None
     if data is None:
         require_same_rows(Path(runs[0]))
-    return {
-        place: measure_opened(open_model(place), _rows_recipe(recipe, data, max_rows)).result
-        for place in places
-    }
+    results = {}
+    for place in places:
+        opened = open_model(place, like=recipe)
+        rows = _rows_recipe(recipe, data, max_rows)
+        if recipe is None:
+            rows = _own_task(rows, opened)
+        results[place] = measure_opened(opened, rows).result
+    return results
+
+
+def _own_task(recipe: Recipe, opened: Opened) -> Recipe:
+    """The recipe for the task that a model was trained for, with its labels."""
+    updates: dict[str, Any] = {"task": opened.task}
+    if TASKS[opened.task].head == "classes":
+        names = list(opened.model.config.id2label.values())
+        updates["data"] = recipe.data.model_copy(update={"labels": names})
+    return recipe.model_copy(update=updates)
 
 
 def require_same_rows(folder: Path) -> None:
@@ -82,7 +96,8 @@ def measure_opened(opened: Opened, recipe: Recipe) -> Measurement:
     Raises:
         UsageError: If the recipe holds no rows out.
     """
-    task = choose_task(recipe.task, recipe.model.attention, opened.tokenizer)
+    attention = "prefix" if is_prefix(opened.model.config) else "causal"
+    task = choose_task(recipe.task, attention, opened.tokenizer)
     records = with_labels(read_records(recipe))
     positions = num_positions(opened.model.config)
     if opened.recipe is None and positions is not None:  # it has no `max_length` of its own

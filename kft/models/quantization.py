@@ -10,7 +10,7 @@ from transformers import BitsAndBytesConfig
 from kft.models.decoders import CAUSAL_LM, is_encoder
 from kft.recipe.schema import ModelSection
 
-_HEADS = ("classifier", "score", "pooler", "cls", "lm_head", "generator_predictions")
+_HEADS = ("classifier", "score", r".*\.pooler", "cls", "lm_head", "generator_predictions")
 
 
 def quantization_config(

@@ -220,7 +220,8 @@ def encode_pieces(rendered: Rendered, tokenizer: Tokenizer) -> tuple[list[int], 
     """Ids and labels of a rendering.
 
     The first prompt's ids are exactly those it has alone, as it will be at generation: where a
-    token would reach over the cut, the two sides are encoded separately.
+    token would reach over the cut, the two sides are encoded separately. So they are by the
+    tokenizer of an encoder, to which an answer right behind its prompt is the end of a word.
 
     Returns:
         ``input_ids`` and ``labels``, of one length.
@@ -228,10 +229,12 @@ def encode_pieces(rendered: Rendered, tokenizer: Tokenizer) -> tuple[list[int], 
     input_ids: list[int] = []
     labels: list[int] = []
     text = ""
+    end = tokenizer.eos_token_id
+    is_encoder = end is not None and getattr(tokenizer, "sep_token_id", None) == end
     for piece, is_target in rendered.pieces:
         text += piece
         whole = list(tokenizer(text, add_special_tokens=False).input_ids)
-        if whole[: len(input_ids)] == input_ids:
+        if not is_encoder and whole[: len(input_ids)] == input_ids:
             added = whole[len(input_ids) :]
         else:
             added = list(tokenizer(piece, add_special_tokens=False).input_ids)

@@ -26,15 +26,16 @@ class Record:
     Exactly one of ``text``, ``messages`` and ``tokens`` is set.
 
     Args:
-        place: ``file:line`` of the row, for messages to the user.
-        text: Running text, or the text that a label or number belongs to.
+        text: Running text, every token of which is a target; or what is labelled or tagged.
         messages: Turns of a conversation, oldest first; the last is what is learned.
         label: Index into the data's label names when the answer is one of them, else ``None``.
-        text_pair: A second text that belongs to ``text``.
-        tokens: Words or characters of a text, each with its tag in ``tags``.
-        tags: As many as ``tokens``.
-        value: The number that belongs to the text.
-        label_ids: Indices of all labels of the row, where it may have several.
+        place: ``file:line`` of the row, for messages to the user.
+        text_pair: The second text of a pair.
+        tokens: The row's tokens, in the order in which they stand in ``text``; a token may be
+            a blank.
+        tags: One for each of ``tokens``: ``O``, or ``B-`` or ``I-`` and the entity's name.
+        value: A score, where one is learned instead of a label.
+        label_ids: Where several labels may hold: the indices of those that do, rising.
     """
 
     place: str
