@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 WORDS = ["서울의", "가을은", "하늘이", "높고", "바람이", "선선하다"]
 HAS_PAIRS = {"pairs", "tokens"} <= set(get_args(Format))
 KEYS = {"train.max_steps": 8, "data.eval_fraction": 0.4, "data.max_length": 48}
-METHODS = ["lora", "qlora", "full"]
+SLOW = pytest.mark.slow
 
 
 def labelled() -> list[dict[str, Any]]:
@@ -86,8 +86,15 @@ def start(kind: str, checkpoint: Path, recipe_file: RecipeFile, more: dict[str, 
     return kft.finetune(recipe_file(checkpoint, rows(), {"task": name, **KEYS, **keys, **more}))
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("kind", CASES)
+QUICK = {"sequence_classification": "qlora", "prefix": "lora", "masked_lm": "full"}
+RUNS = [
+    pytest.param(kind, method, marks=() if QUICK.get(kind, "lora") == method else SLOW)
+    for kind in CASES
+    for method in ("lora", "qlora", "full")
+]
+
+
+@pytest.mark.parametrize(("kind", "method"), RUNS)
 def test_a_run_learns_and_what_it_leaves_is_verified(
     kind: str, method: str, tiny_bert: Path, recipe_file: RecipeFile
 ) -> None:
@@ -173,8 +180,8 @@ assert "kft" not in sys.modules
     ("kind", "pipeline", "asked"),
     [
         ("sequence_classification", "text-classification", "가을은 좋아요 하늘이"),
-        ("token_classification", "token-classification", "서울의 가을은"),
-        ("masked_lm", "fill-mask", "서울의 [MASK] 하늘이"),
+        pytest.param("token_classification", "token-classification", "서울의 가을은", marks=SLOW),
+        pytest.param("masked_lm", "fill-mask", "서울의 [MASK] 하늘이", marks=SLOW),
     ],
 )
 def test_the_merged_folder_works_in_a_pipeline_without_kft(
