@@ -474,8 +474,8 @@ def test_a_checkpoint_that_does_not_write(
     assert fails(korean_rows, checkpoint=tmp_path / "other") == (
         f"error: {what}\n"
         + KEY
-        + "  expected: a model that writes from left to right, such as GPT-2, GPT-NeoX or Llama, or "
-        "an encoder that can: `bert`, `camembert`, `electra`, `roberta`, `xlm-roberta`"
+        + "  expected: a model that writes from left to right, such as GPT-2, GPT-NeoX or Llama, "
+        "or an encoder that can: `bert`, `camembert`, `electra`, `roberta`, `xlm-roberta`"
     )
 
 
