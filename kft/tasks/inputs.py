@@ -31,9 +31,9 @@ def model_inputs(model: Any, batch: Batch) -> dict[str, Any]:
         )  # fmt: skip
     elif batch.attention_mask is not None:
         inputs["attention_mask"] = batch.attention_mask
-    positions = batch_positions(batch)
+    positions = batch_positions(batch, model)
     if positions is not None:
-        inputs["position_ids"] = positions + first_position(model)
+        inputs["position_ids"] = positions
     if batch.token_type_ids is not None and getattr(model.config, "type_vocab_size", 0) > 1:
         inputs["token_type_ids"] = batch.token_type_ids
     if is_causal(model):
@@ -50,26 +50,21 @@ def is_causal(model: Any) -> bool:
 
 
 def first_position(model: Any) -> int:
-    """Number of the first position: RoBERTa counts from behind its padding token's id.
-
-    A decoder made of an encoder adds that itself.
-    """
-    if getattr(model.config, "is_decoder", False):
-        return 0
+    """Number of the first position: RoBERTa counts from behind its padding token's id."""
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return 0 if module.padding_idx is None else module.padding_idx + 1
     return 0
 
 
-def batch_positions(batch: Batch) -> Tensor | None:
-    """int64 (B, T), from 0 at each row's or document's first token; ``None``: 0, 1, 2, ..."""
+def batch_positions(batch: Batch, model: Any) -> Tensor | None:
+    """int64 (B, T), as the model numbers them; ``None``: it does so itself, from the left."""
     if batch.position_ids is not None or batch.attention_mask is None:
         return batch.position_ids
     real = batch.attention_mask > 0  # (B, T)
     if bool(real[:, 0].all()):  # padded on the right, where positions count for nothing
         return None
-    return (real.long().cumsum(1) - 1).clamp(min=0)
+    return (real.long().cumsum(1) - 1).clamp(min=0) + first_position(model)
 
 
 def ends(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

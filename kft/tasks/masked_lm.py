@@ -115,7 +115,7 @@ class MaskedLM:
         ]
 
     def collate(
-        self, examples: Sequence[Example], pad_token_id: int, *, packed: bool = False
+        self, examples: Sequence[Example], pad_token_id: int, packed: bool = False
     ) -> Batch:
         """Rows with the words hidden that are hidden when a model is measured."""
         words = token_labels([one.word_ids or [] for one in examples], -1, packed=packed)
@@ -127,7 +127,9 @@ class MaskedLM:
         """The rows with other words hidden, by the seed and the step."""
         return [self._hide(batch, (seed, step)) for batch in window]
 
-    def with_loss(self, model: nn.Module, *, keeps_positions: bool) -> MaskedLoss:
+    def with_loss(
+        self, model: nn.Module, *, keeps_positions: bool, parts: object | None = None
+    ) -> MaskedLoss:
         """The module that accelerate prepares: body, head and loss in one forward."""
         return MaskedLoss(model)
 

@@ -57,8 +57,11 @@ class PrefixLM(CausalLM):
             asked += text
         return [replace(one, prompt_length=_prompt_length(one)) for one in examples]
 
-    def collate(self, examples: Sequence[Example], pad_token_id: int, **options: Any) -> Batch:
+    def collate(
+        self, examples: Sequence[Example], pad_token_id: int, packed: bool = False
+    ) -> Batch:
         """As :meth:`CausalLM.collate`, with the prompts' tokens marked."""
+        options = {"packed": True} if packed else {}
         batch = super().collate(examples, pad_token_id, **options)
         lengths = tuple(example.prompt_length or 0 for example in examples)
         if batch.documents is not None:

@@ -78,7 +78,7 @@ class SequenceClassification:
         ]
 
     def collate(
-        self, examples: Sequence[Example], pad_token_id: int, *, packed: bool = False
+        self, examples: Sequence[Example], pad_token_id: int, packed: bool = False
     ) -> Batch:
         """Labels int64 (R,), or float32 (R, C) of zeros and ones where rows may have several."""
         if examples[0].label_ids is not None:
@@ -91,7 +91,9 @@ class SequenceClassification:
         """As it is."""
         return window
 
-    def with_loss(self, model: nn.Module, *, keeps_positions: bool) -> ClassLoss:
+    def with_loss(
+        self, model: nn.Module, *, keeps_positions: bool, parts: object | None = None
+    ) -> ClassLoss:
         """The module that accelerate prepares: body, head and loss in one forward."""
         return ClassLoss(model)
 

@@ -74,7 +74,7 @@ class SequenceRegression:
         ]
 
     def collate(
-        self, examples: Sequence[Example], pad_token_id: int, *, packed: bool = False
+        self, examples: Sequence[Example], pad_token_id: int, packed: bool = False
     ) -> Batch:
         """Labels float32 (R,)."""
         labels = torch.tensor([example.value for example in examples], dtype=torch.float32)
@@ -84,7 +84,9 @@ class SequenceRegression:
         """As it is."""
         return window
 
-    def with_loss(self, model: nn.Module, *, keeps_positions: bool) -> SquaredLoss:
+    def with_loss(
+        self, model: nn.Module, *, keeps_positions: bool, parts: object | None = None
+    ) -> SquaredLoss:
         """The module that accelerate prepares: body, head and loss in one forward."""
         return SquaredLoss(model)
 

@@ -93,7 +93,7 @@ class TokenClassification:
         ]
 
     def collate(
-        self, examples: Sequence[Example], pad_token_id: int, *, packed: bool = False
+        self, examples: Sequence[Example], pad_token_id: int, packed: bool = False
     ) -> Batch:
         """Labels int64 (B, T): a tag's number at first sub-words."""
         labels = token_labels([one.labels for one in examples], IGNORE_INDEX, packed=packed)
@@ -104,7 +104,9 @@ class TokenClassification:
         """As it is."""
         return window
 
-    def with_loss(self, model: nn.Module, *, keeps_positions: bool) -> TagLoss:
+    def with_loss(
+        self, model: nn.Module, *, keeps_positions: bool, parts: object | None = None
+    ) -> TagLoss:
         """The module that accelerate prepares: body, head and loss in one forward."""
         return TagLoss(model)
 

@@ -21,6 +21,7 @@ from kft.models.decoders import as_decoder, is_encoder
 from kft.models.heads import HeadOptions, new_modules, trained_in_full
 from kft.models.loader import clean_generation_config, keeps_positions, load_model_with_head
 from kft.recipe.schema import AdapterSection, ModelSection, TaskName
+from kft.tasks.inputs import first_position, plain_model
 from kft.tasks.registry import TASKS, choose_task
 from kft.tasks.task import Batch, EncodeOptions, Example, Record, Task
 
@@ -184,8 +185,11 @@ def test_padding_on_the_left_says_the_same(case: Case) -> None:
 def test_documents_in_one_row_say_the_same_as_padded_ones(case: Case) -> None:
     if case.name == "causal_lm":
         pytest.skip("its batches are packed with document attention")
-    packed = case.task.collate(case.examples, 0, packed=True)  # type: ignore[call-arg]
+    packed = case.task.collate(case.examples, 0, packed=True)
     assert packed.input_ids.shape == (1, packed.num_tokens)
+    assert packed.position_ids is not None
+    first = first_position(plain_model(case.model))
+    packed = replace(packed, position_ids=packed.position_ids + first)
     module = case.module().eval()
     with torch.no_grad():
         padded = module.row_losses(case.collate(case.examples))
