@@ -102,6 +102,35 @@ def number_scores(outputs: Outputs, examples: Sequence[Example], _: Sequence[str
     }, {}
 
 
+def tag_rows(
+    outputs: Outputs, examples: Sequence[Example], labels: Sequence[str]
+) -> tuple[list[list[str]], list[list[str]]]:
+    """Names of the tags that each row was given, and of those that it has.
+
+    One for each word; where tags belong to characters one for each that isn't blank: a
+    sub-word's tag goes on inside it as the same entity.
+    """
+    given_rows, true_rows = [], []
+    for example, given in zip(examples, outputs.predicted, strict=True):
+        places = [at for at, label in enumerate(example.labels) if label != IGNORE_INDEX]
+        if example.word_ids is None or example.label_ids is None:
+            given_rows.append([labels[tag] for tag in given])
+            true_rows.append([labels[example.labels[at]] for at in places])
+            continue
+        starts = [example.word_ids[at] for at in places]
+        # Characters behind the last sub-word of a row that was cut were never asked for.
+        end = starts[-1] + 1 if example.was_truncated else len(example.label_ids)
+        said: list[str] = []
+        for tag, start, stop in zip(given, starts, [*starts[1:], end], strict=True):
+            inside = labels[tag]
+            if inside.startswith("B-") and f"I-{inside[2:]}" in labels:
+                inside = f"I-{inside[2:]}"
+            said += [labels[tag], *[inside] * (stop - start - 1)]
+        given_rows.append(said)
+        true_rows.append([labels[tag] for tag in example.label_ids[starts[0] : end]])
+    return given_rows, true_rows
+
+
 def tag_scores(outputs: Outputs, examples: Sequence[Example], labels: Sequence[str]) -> Scores:
     """F1 of whole entities (micro), and the share of tags that are right.
 
@@ -113,9 +142,8 @@ def tag_scores(outputs: Outputs, examples: Sequence[Example], labels: Sequence[s
     found: list[float] = []
     there: list[float] = []
     right = tags = 0
-    for example, given in zip(examples, outputs.predicted, strict=True):
-        true = [label for label in example.labels if label != IGNORE_INDEX]
-        named = [entities([labels[tag] for tag in sequence]) for sequence in (given, true)]
+    for given, true in zip(*tag_rows(outputs, examples, labels), strict=True):
+        named = [entities(sequence) for sequence in (given, true)]
         hits.append(float(len(named[0] & named[1])))
         found.append(float(len(named[0])))
         there.append(float(len(named[1])))

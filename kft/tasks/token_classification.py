@@ -31,8 +31,10 @@ from kft.tasks.texts import row_too_long
 class TokenClassification:
     """The task ``token_classification``: BIO or any other tags; what is counted are tags.
 
-    Of a word's sub-words the first one carries its tag. A word of which the tokenizer makes no
-    token (a blank, where tags belong to characters) has none and is not counted.
+    Of a word's sub-words the first one carries its tag. Where tags belong to characters, the
+    text is split as any other, and a sub-word carries the tag of its first character; the tags
+    of all characters that aren't blank are kept beside it (``label_ids``, with the number of
+    each sub-word's first one in ``word_ids``), for a measure over characters.
     """
 
     name = "token_classification"
@@ -65,7 +67,13 @@ class TokenClassification:
                 where=record.place,
                 expected="as many tags as tokens, and at least one",
             )
-        ids, word_ids = split_words(words, tokenizer)
+        are_characters = all(len(word) == 1 for word in words) and len(words) > 1
+        if are_characters and getattr(tokenizer, "is_fast", False):
+            ids, word_ids = split_characters(words, tokenizer)
+            tags = tuple(tag for word, tag in zip(words, tags, strict=True) if not word.isspace())
+        else:
+            are_characters = False
+            ids, word_ids = split_words(words, tokenizer)
         num_tokens, max_length = len(ids), options.max_length
         if num_tokens > max_length:
             if options.on_too_long == "drop":
@@ -75,7 +83,8 @@ class TokenClassification:
             end = 1 if word_ids[-1] < 0 else 0  # the token that ends every row stays
             ids = ids[: max_length - end] + ids[num_tokens - end :]
             word_ids = word_ids[: max_length - end] + word_ids[num_tokens - end :]
-        labels = _first_sub_words(word_ids, [_number(tag, record, options) for tag in tags])
+        numbers = [_number(tag, record, options) for tag in tags]
+        labels = _first_sub_words(word_ids, numbers)
         if all(label == IGNORE_INDEX for label in labels):
             raise DataError(
                 "Row has no tag that a token could carry",
@@ -87,8 +96,10 @@ class TokenClassification:
                 input_ids=ids,
                 labels=labels,
                 place=record.place,
-                target_text=" ".join(words),
+                target_text=("" if are_characters else " ").join(words),
                 was_truncated=num_tokens > max_length,
+                label_ids=numbers if are_characters else None,
+                word_ids=word_ids if are_characters else None,
             )
         ]
 
@@ -175,6 +186,25 @@ def split_words(words: Sequence[str], tokenizer: Any) -> tuple[list[int], list[i
     before = next((i for i in range(len(whole)) if whole[i : i + len(ids)] == ids), 0)
     after = len(whole) - before - len(ids)
     return list(whole), [-1] * before + numbers + [-1] * after
+
+
+def split_characters(characters: Sequence[str], tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Token ids of a text given as characters, blanks among them, by a fast tokenizer.
+
+    Returns:
+        The ids, and for each token the number of its first character among those that aren't
+        blank; -1 for special tokens and for tokens of blanks alone.
+    """
+    encoded = tokenizer("".join(characters), return_offsets_mapping=True)
+    number, numbers = -1, []
+    for character in characters:
+        number += not character.isspace()
+        numbers.append(-1 if character.isspace() else number)
+    first = []
+    for sequence, (start, stop) in zip(encoded.sequence_ids(), encoded.offset_mapping, strict=True):
+        inside = [n for n in numbers[start:stop] if n >= 0] if sequence is not None else []
+        first.append(inside[0] if inside else -1)
+    return list(encoded.input_ids), first
 
 
 def _first_sub_words(word_ids: Sequence[int], tags: Sequence[int]) -> list[int]:

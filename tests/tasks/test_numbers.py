@@ -20,6 +20,7 @@ from kft.evaluation.predictions import (
     class_scores,
     entities,
     number_scores,
+    tag_rows,
     tag_scores,
 )
 from kft.models.decoders import as_decoder
@@ -138,6 +139,32 @@ def test_the_first_sub_word_carries_the_tag(is_fast: bool, tiny_wordpiece: Path)
         TokenClassification().encode(
             record, tokenizer, NONE, EncodeOptions(64, "truncate", ("O", "B-LC"))
         )
+
+
+def test_tags_of_characters_are_carried_by_the_sub_words_of_the_text(
+    tiny_wordpiece: Path,
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_wordpiece)
+    text = "서울의 가을은"
+    tags = ("B-LC", "I-LC", "O", "O", "B-TI", "I-TI", "O")
+    names = ("O", "B-LC", "I-LC", "B-TI", "I-TI")
+    record = Record(PLACE, tokens=tuple(text), tags=tags)
+    options = EncodeOptions(64, "truncate", names)
+    (one,) = TokenClassification().encode(record, tokenizer, NONE, options)
+    assert one.input_ids == tokenizer(text).input_ids
+    assert one.label_ids == [1, 2, 0, 3, 4, 0]  # the blank has none
+    offsets = tokenizer(text, return_offsets_mapping=True).offset_mapping[1:-1]
+    first = [start - (start > 3) for start, _ in offsets]
+    assert one.word_ids == [-1, *first, -1]
+    assert one.labels[1:-1] == [one.label_ids[at] for at in first]
+    right = [one.labels[1:-1]]
+    given, true = tag_rows(Outputs([], [], right), [one], names)
+    assert true == [["B-LC", "I-LC", "O", "B-TI", "I-TI", "O"]]
+    assert [given[0][at] for at in first] == [true[0][at] for at in first]
+    assert len(given[0]) == len(true[0]) == 6
+    assert all(
+        tag == "O" or tag.startswith("I-") for at, tag in enumerate(given[0]) if at not in first
+    )
 
 
 def test_two_texts_are_told_apart(tiny_wordpiece: Path, tiny_tokenizer: Path) -> None:
