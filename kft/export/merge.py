@@ -136,7 +136,7 @@ def load_adapter(base: Any, adapter_folder: Path) -> Any:
         # PEFT only warns. Base + adapter would have the same holes, so nothing would differ.
         warnings.filterwarnings("error", message="Found missing adapter keys")
         try:
-            return attach_adapter(base, adapter_folder).eval()
+            return attach_adapter(base, adapter_folder, exact=True).eval()
         except (ModelError, UserWarning) as cause:
             raise _not_mergeable(str(adapter_folder), cause) from cause
 

@@ -10,7 +10,15 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from peft import (
+    LoraConfig,
+    PeftModel,
+    TaskType,
+    get_peft_model,
+    load_peft_weights,
+    set_peft_model_state_dict,
+)
+from peft.utils import ModulesToSaveWrapper
 from safetensors import SafetensorError
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -135,8 +143,17 @@ def _new_rows(model: Any, token_ids: Sequence[int]) -> dict[str, list[int]] | No
     return rows
 
 
-def attach_adapter(model: Any, folder: str | Path, *, is_trainable: bool = False) -> Any:
+def attach_adapter(
+    model: Any, folder: str | Path, *, is_trainable: bool = False, exact: bool = False
+) -> Any:
     """A ``PeftModel`` of ``model`` with the saved adapter of ``folder``.
+
+    Args:
+        model: The base, without an adapter.
+        folder: What ``PeftModel.from_pretrained`` loads.
+        is_trainable: To go on training it.
+        exact: Modules that were saved whole keep float32 where peft would round them to the
+            base's precision; such a model is compared or trained, not used as it is.
 
     Raises:
         ModelError: If the adapter can't be read or does not fit the model.
@@ -145,7 +162,10 @@ def attach_adapter(model: Any, folder: str | Path, *, is_trainable: bool = False
         with without_deprecations(), warnings.catch_warnings():
             # Otherwise the missing ones would be drawn at random.
             warnings.filterwarnings("error", message=_MISSING, category=UserWarning)
-            return PeftModel.from_pretrained(model, str(folder), is_trainable=is_trainable)
+            adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=is_trainable)
+            if exact or is_trainable:
+                _widen_saved_modules(adapted, folder)
+            return adapted
     except UnpicklingError as cause:
         raise refused_pickle(str(folder), cause) from cause
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, UserWarning) as cause:
@@ -155,6 +175,16 @@ def attach_adapter(model: Any, folder: str | Path, *, is_trainable: bool = False
             where=str(folder),
             expected="an adapter that was trained on this base",
         ) from cause
+
+
+def _widen_saved_modules(adapted: Any, folder: str | Path) -> None:
+    wrappers = [m for m in adapted.modules() if isinstance(m, ModulesToSaveWrapper)]
+    saved = [parameter for one in wrappers for parameter in one.modules_to_save.parameters()]
+    if all(parameter.dtype == torch.float32 for parameter in saved):
+        return
+    for parameter in saved:
+        parameter.data = parameter.data.float()
+    set_peft_model_state_dict(adapted, load_peft_weights(str(folder), device="cpu"))
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 import kft
 from kft.api.evaluate import evaluate
@@ -197,3 +199,16 @@ def test_the_merged_folder_works_in_a_pipeline_without_kft(
         assert said[0]["entity"] == "B-LC"
     else:
         assert len(said) == 5
+
+
+@pytest.mark.parametrize("kind", ["sequence_classification", "prefix"])
+def test_a_head_stays_in_float32_on_a_base_in_bfloat16(
+    kind: str, tiny_electra: Path, recipe_file: RecipeFile
+) -> None:
+    keys = {"train.precision": "bfloat16", "model.dtype": "bfloat16", "export.dtype": "float32"}
+    run = start(kind, tiny_electra, recipe_file, keys)
+    weights = load_file(run.folder / "adapter" / "adapter_model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+    assert any("classifier" in name or "generator_predictions" in name for name in weights)
+    assert run.result["verification"]["passed"]
+    assert run.result["verification"]["limit_logits"] == 1e-3
