@@ -109,6 +109,7 @@ def test_a_run_learns_and_what_it_leaves_is_verified(
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert config["architectures"][0].startswith("Bert")
     assert ("kft_attention" in config) == (kind == "prefix")
+    assert (folder / "README.md").exists() == (kind == "prefix")
     again = run.evaluate()
     assert again["eval_loss"] == pytest.approx(result["tuned"]["eval_loss"], rel=1e-3)
     written = yaml.safe_load((run.folder / "recipe.yaml").read_text(encoding="utf-8"))

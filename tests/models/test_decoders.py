@@ -64,6 +64,11 @@ def test_a_prompt_sees_itself_both_ways_and_an_answer_its_left(
     model = load(folder, "prefix", attn_implementation=kernel)
     assert torch.equal(seen_by(model, mask), prefix)
     assert torch.equal(seen_by(model, torch.ones_like(mask)), causal)
+    ids = torch.arange(10, 16).unsqueeze(0)
+    with torch.no_grad():  # the body alone reads the marks as well: a head may be run apart
+        alone = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)[0]
+        unmarked = model.base_model(input_ids=ids, attention_mask=mask > 0, use_cache=False)[0]
+    assert not torch.allclose(alone[:, :2], unmarked[:, :2], atol=1e-4)
 
 
 @pytest.mark.parametrize("attention", ["causal", "prefix"])
