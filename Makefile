@@ -36,6 +36,7 @@ docs: .venv/ready-run
 	$(BIN)/python dev/docs.py
 
 evidence: .venv/ready-run
+	$(BIN)/python benchmarks/accumulation.py
 	$(BIN)/python benchmarks/merging.py
 	$(BIN)/python benchmarks/nsmc.py
 

@@ -61,17 +61,48 @@ def tiny_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def save_checkpoint(config: PretrainedConfig, tokenizer: Path, folder: Path) -> Path:
+@pytest.fixture(scope="session")
+def tiny_wordpiece(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a WordPiece of BERT: `[PAD]` 0, `[UNK]` 1, `[CLS]` 2, `[SEP]` 3, `[MASK]` 4."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import BertTokenizer
+
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=VOCABULARY, special_tokens=specials, show_progress=False
+    )
+    pieces.train_from_iterator(SENTENCES.read_text(encoding="utf-8").splitlines(), trainer)
+    vocabulary = pieces.get_vocab()
+    names = sorted(vocabulary, key=vocabulary.__getitem__)
+    folder = tmp_path_factory.mktemp("tiny_wordpiece")
+    (folder / "vocab.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    tokenizer = BertTokenizer(
+        vocab=vocabulary, do_lower_case=False, strip_accents=False, model_max_length=128
+    )
+    assert len(tokenizer) == len(vocabulary) <= VOCABULARY
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_checkpoint(
+    config: PretrainedConfig,
+    tokenizer: Path,
+    folder: Path,
+    auto_class: str = "AutoModelForCausalLM",
+) -> Path:
     """A float32 checkpoint of seeded random weights in `folder`, its tokenizer beside it.
 
     Biases and norms are moved off 0 and 1 too: a merge that drops one must show.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    import transformers
+    from transformers import AutoTokenizer
 
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(20261122)
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        model = getattr(transformers, auto_class).from_config(config, dtype=torch.float32)
         for parameter in model.parameters():
             if parameter.dim() == 1:
                 parameter.add_(0.1 * torch.randn_like(parameter))
@@ -134,6 +165,51 @@ def tiny_neox(tiny_tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) ->
         **SPECIAL_IDS,
     )
     return save_checkpoint(config, tiny_tokenizer, tmp_path_factory.mktemp("tiny_neox"))
+
+
+def encoder_shape(**more: Any) -> dict[str, Any]:
+    """What the tiny encoders have in common: 2 layers, width 32, 4 heads, 128 positions."""
+    return {
+        "vocab_size": VOCABULARY,
+        "max_position_embeddings": 128,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "initializer_range": 0.2,
+        "pad_token_id": 0,
+        **more,
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tiny_wordpiece: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a BERT with the head of its masked language model, and without a pooler."""
+    from transformers import BertConfig
+
+    folder = tmp_path_factory.mktemp("tiny_bert")
+    config = BertConfig(**encoder_shape())
+    return save_checkpoint(config, tiny_wordpiece, folder, "AutoModelForMaskedLM")
+
+
+@pytest.fixture(scope="session")
+def tiny_roberta(tiny_wordpiece: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a RoBERTa with the tokenizer of a BERT, as KLUE's are; one token type."""
+    from transformers import RobertaConfig
+
+    folder = tmp_path_factory.mktemp("tiny_roberta")
+    config = RobertaConfig(**encoder_shape(type_vocab_size=1, max_position_embeddings=129))
+    return save_checkpoint(config, tiny_wordpiece, folder, "AutoModelForMaskedLM")
+
+
+@pytest.fixture(scope="session")
+def tiny_electra(tiny_wordpiece: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an ELECTRA discriminator, which has no language head; embeddings narrower."""
+    from transformers import ElectraConfig
+
+    folder = tmp_path_factory.mktemp("tiny_electra")
+    config = ElectraConfig(**encoder_shape(embedding_size=16))
+    return save_checkpoint(config, tiny_wordpiece, folder, "AutoModelForPreTraining")
 
 
 @pytest.fixture(scope="session")

@@ -461,7 +461,7 @@ def test_a_bin_file_that_is_cut_off(
     assert told.startswith("error: The file of weights is damaged: its end is missing\n")
 
 
-@pytest.mark.parametrize("kind", ["Bert", "T5"])
+@pytest.mark.parametrize("kind", ["DistilBert", "T5"])
 def test_a_checkpoint_that_does_not_write(
     tmp_path: Path, fails: Fails, korean_rows: Rows, kind: str
 ) -> None:
@@ -469,13 +469,14 @@ def test_a_checkpoint_that_does_not_write(
 
     getattr(transformers, f"{kind}Config")().save_pretrained(tmp_path / "other")
     what = {
-        "Bert": "`bert` is an encoder: its tokens see those that come after them",
+        "DistilBert": "`distilbert` is an encoder: its tokens see those that come after them",
         "T5": "transformers has no causal language model of the architecture `t5`",
     }[kind]
     assert fails(korean_rows, checkpoint=tmp_path / "other") == (
         f"error: {what}\n"
         + KEY
-        + "  expected: a model that writes from left to right, such as GPT-2, GPT-NeoX or Llama"
+        + "  expected: a model that writes from left to right, such as GPT-2, GPT-NeoX or Llama, "
+        "or an encoder that can: `bert`, `camembert`, `electra`, `roberta`, `xlm-roberta`"
     )
 
 

@@ -28,6 +28,7 @@ def measure_held_out(loaded: Loaded, module: Any) -> Measurement | None:
             partial(loaded.task.collate, pad_token_id=loaded.tokenizer.pad_token_id),
             rows_per_batch=loaded.recipe.evaluate.per_device_eval_batch_size,
             device=loaded.accelerator.device,
+            task=loaded.task.name,
         )
 
 
@@ -35,7 +36,8 @@ def write_rows(path: Path, loaded: Loaded, base: Measurement, tuned: Measurement
     """One line per held-out row: where it stands, and its loss before and after.
 
     ``base_nats`` and ``tuned_nats`` are summed over the row's ``num_targets``; where answers are
-    labels, ``label``, ``base_label`` and ``tuned_label`` are their indices.
+    labels, ``label``, ``base_label`` and ``tuned_label`` are their indices; of other tasks
+    ``base`` and ``tuned`` are what the row was given.
     """
     with path.open("w", encoding="utf-8") as file:
         for row, example in enumerate(loaded.data.held_out.examples):
@@ -45,15 +47,19 @@ def write_rows(path: Path, loaded: Loaded, base: Measurement, tuned: Measurement
                 "base_nats": base.rows["totals"][row],
                 "tuned_nats": tuned.rows["totals"][row],
             }
-            if "predicted" in base.rows:
+            if base.predicted and example.label is not None:
                 line["label"] = example.label
-                line["base_label"] = int(base.rows["predicted"][row])
-                line["tuned_label"] = int(tuned.rows["predicted"][row])
+                line["base_label"] = base.predicted[row]
+                line["tuned_label"] = tuned.predicted[row]
+            elif base.predicted:
+                line["base"], line["tuned"] = base.predicted[row], tuned.predicted[row]
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def sample_answers(loaded: Loaded) -> list[Sample]:
     """The base model's answers to the first held-out prompts."""
+    if not loaded.task.answers_in_text:
+        return []
     records = loaded.data.held_out_records[: loaded.recipe.evaluate.generate]
     asked = [prompt_text(record, loaded.data.renderer) for record in records]
     answers = _answers(loaded, [prompt for prompt, _, _ in asked])
@@ -65,6 +71,8 @@ def sample_answers(loaded: Loaded) -> list[Sample]:
 
 def answer_again(loaded: Loaded, samples: Sequence[Sample]) -> list[Sample]:
     """The same samples with the tuned model's answers beside the base model's."""
+    if not samples:
+        return []
     records = loaded.data.held_out_records[: len(samples)]
     prompts = [prompt_text(record, loaded.data.renderer)[0] for record in records]
     answers = _answers(loaded, prompts)

@@ -19,7 +19,7 @@ from kft.errors import Finding
 from kft.models.precision import compute_dtype, weights_dtype
 from kft.ops.losses import IGNORE_INDEX
 from kft.recipe.reader import Overrides
-from kft.tasks.registry import TASKS
+from kft.tasks.registry import choose_task
 from kft.tasks.task import Example
 
 _LONGEST_CHARACTER = 4  # bytes of UTF-8, so tokens of a byte-level vocabulary at most
@@ -77,7 +77,7 @@ def check(
     """
     recipe = as_recipe(recipe_or_path, overrides)
     transformers.utils.logging.set_verbosity_error()
-    task = TASKS[recipe.task]
+    task = choose_task(recipe.task, recipe.model.attention)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     weights_dtype(recipe.model.dtype, compute_dtype(recipe.train.precision, device), device)
     place = _place_findings(Path(recipe.output_dir))

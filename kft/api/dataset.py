@@ -17,7 +17,7 @@ from kft.data.templates import TemplateRenderer, choose_template
 from kft.errors import DataError, Finding
 from kft.evaluation.held_out import HeldOut
 from kft.recipe.schema import Recipe
-from kft.tasks.registry import TASKS
+from kft.tasks.registry import choose_task
 from kft.tasks.task import Dataset, EncodeOptions, Example, Message, Record, Renderer, Task
 
 
@@ -66,7 +66,7 @@ def prepare(
     note, chat_template = choose_template(recipe.data.template, records.layout.format, tokenizer)
     renderer = TemplateRenderer(tokenizer, chat_template, recipe.data.train_on)
     check_template(recipe.data.template, records.train, renderer)
-    encode = encoder(recipe, tokenizer, renderer, task)
+    encode = encoder(recipe, records, tokenizer, renderer, task)
     too_long: list[str] = []
     train, _ = _encode_all(records.train, encode, too_long)
     if not train:
@@ -114,27 +114,28 @@ def prepare_held_out(
     Raises:
         DataError: If a row can't be used, or ``data.eval`` was given and no row of it is left.
     """
-    task, data = TASKS[recipe.task], recipe.data
-    encode = encoder(recipe, tokenizer, renderer, task)
+    task, data = choose_task(recipe.task, recipe.model.attention), recipe.data
+    encode = encoder(recipe, records, tokenizer, renderer, task)
     examples, kept = _encode_all(records.held_out, encode, too_long)
     if records.held_out and not examples:
         raise _all_too_long(too_long, data.max_length)
     # A label that is cut off would be scored on what is left of it, so labels never are.
-    room = max((len(tokenizer(name).input_ids) for name in records.labels), default=0) + 8
+    names = records.labels if task.answers_in_text else []
+    room = max((len(tokenizer(name).input_ids) for name in names), default=0) + 8
     whole = EncodeOptions(data.max_length + room, "truncate")
     by_label = [
         [task.encode(with_answer(record, name), tokenizer, renderer, whole)[0] for record in kept]
-        for name in records.labels
+        for name in names
     ]
     check_positions([examples, *by_label], positions)
-    return HeldOut(examples, by_label), kept
+    return HeldOut(examples, by_label, records.labels), kept
 
 
 def encoder(
-    recipe: Recipe, tokenizer: Any, renderer: Renderer, task: Task
+    recipe: Recipe, records: Records, tokenizer: Any, renderer: Renderer, task: Task
 ) -> Callable[[Record], list[Example]]:
     """Record -> examples, as the recipe's ``data`` section says."""
-    options = EncodeOptions(recipe.data.max_length, recipe.data.on_too_long)
+    options = EncodeOptions(recipe.data.max_length, recipe.data.on_too_long, tuple(records.labels))
     return lambda record: task.encode(record, tokenizer, renderer, options)
 
 
@@ -158,8 +159,8 @@ def verification_examples(
         num_rows: Rows at most.
     """
     renderer = trained_renderer(recipe, records, tokenizer)
-    options = EncodeOptions(recipe.data.max_length, "truncate")
-    task = TASKS[recipe.task]
+    options = EncodeOptions(recipe.data.max_length, "truncate", tuple(records.labels))
+    task = choose_task(recipe.task, recipe.model.attention)
     rows = (records.held_out or records.train)[:num_rows]
     return [example for row in rows for example in task.encode(row, tokenizer, renderer, options)]
 

@@ -11,14 +11,16 @@ from typing import Any
 import torch
 
 from kft.api.dataset import prepare_held_out, trained_renderer
+from kft.api.loaded import with_labels
 from kft.api.opened import Opened, is_run, open_model, run_recipe
 from kft.api.records import file_sha256, read_records
 from kft.errors import DataError, UsageError
 from kft.evaluation.held_out import Measurement, measure
 from kft.models.architecture import num_positions
+from kft.models.decoders import is_prefix
 from kft.models.loader import keeps_positions
 from kft.recipe.schema import DataSection, EvaluateSection, ModelSection, Recipe
-from kft.tasks.registry import TASKS
+from kft.tasks.registry import TASKS, choose_task
 
 
 def evaluate(
@@ -48,10 +50,23 @@ def evaluate(
     recipe = run_recipe(Path(runs[0])) if runs else None
     if data is None:
         require_same_rows(Path(runs[0]))
-    return {
-        place: measure_opened(open_model(place), _rows_recipe(recipe, data, max_rows)).result
-        for place in places
-    }
+    results = {}
+    for place in places:
+        opened = open_model(place, like=recipe)
+        rows = _rows_recipe(recipe, data, max_rows)
+        if recipe is None:
+            rows = _own_task(rows, opened)
+        results[place] = measure_opened(opened, rows).result
+    return results
+
+
+def _own_task(recipe: Recipe, opened: Opened) -> Recipe:
+    """The recipe for the task that a model was trained for, with its labels."""
+    updates: dict[str, Any] = {"task": opened.task}
+    if TASKS[opened.task].head == "classes":
+        names = list(opened.model.config.id2label.values())
+        updates["data"] = recipe.data.model_copy(update={"labels": names})
+    return recipe.model_copy(update=updates)
 
 
 def require_same_rows(folder: Path) -> None:
@@ -81,8 +96,9 @@ def measure_opened(opened: Opened, recipe: Recipe) -> Measurement:
     Raises:
         UsageError: If the recipe holds no rows out.
     """
-    task = TASKS[recipe.task]
-    records = read_records(recipe)
+    attention = "prefix" if is_prefix(opened.model.config) else "causal"
+    task = choose_task(recipe.task, attention, opened.tokenizer)
+    records = with_labels(read_records(recipe))
     positions = num_positions(opened.model.config)
     if opened.recipe is None and positions is not None:  # it has no `max_length` of its own
         shorter = min(recipe.data.max_length, positions)
@@ -105,6 +121,7 @@ def measure_opened(opened: Opened, recipe: Recipe) -> Measurement:
             partial(task.collate, pad_token_id=opened.tokenizer.pad_token_id),
             rows_per_batch=recipe.evaluate.per_device_eval_batch_size,
             device=device,
+            task=task.name,
         )
 
 

@@ -8,6 +8,7 @@ from kft.api.opened import Opened, open_model
 from kft.data.templates import TemplateRenderer
 from kft.errors import UsageError
 from kft.models.generation import generate
+from kft.tasks.registry import TASKS
 from kft.tasks.task import Message
 
 
@@ -68,4 +69,12 @@ def open_chat(place: str) -> Chat:
     """
     if not place.strip():
         raise UsageError("No model is named", expected="a run folder or a checkpoint")
-    return Chat(open_model(place))
+    opened = open_model(place)
+    if not TASKS[opened.task].answers_in_text:
+        raise UsageError(
+            f"The model of `task: {opened.task}` writes no text",
+            where=place,
+            expected="a model of `task: causal_lm`",
+            hint=f"`kft evaluate {place}` measures it.",
+        )
+    return Chat(opened)

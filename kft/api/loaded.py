@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,31 @@ from kft.api.observer import Observer
 from kft.api.records import Records, read_records, texts_of
 from kft.api.run_folder import device_name
 from kft.errors import Finding, UsageError
-from kft.models.adapters import add_adapter, check_adapter, count_parameters
+from kft.models.adapters import add_adapter, count_parameters
 from kft.models.architecture import check_architecture, num_positions, skeleton
 from kft.models.checkpoint_files import check_weight_files, is_pickled
-from kft.models.loader import clean_generation_config, load_config, load_model, load_tokenizer
+from kft.models.decoders import as_decoder, fit_attention, is_encoder
+from kft.models.heads import (
+    HeadOptions,
+    configure_head,
+    head_finding,
+    new_modules,
+    trained_in_full,
+)
+from kft.models.loader import (
+    clean_generation_config,
+    load_config,
+    load_model_with_head,
+    load_tokenizer,
+)
 from kft.models.new_tokenizer import train_tokenizer
 from kft.models.precision import compute_dtype, dtype_name, weights_dtype
 from kft.models.quiet import silence_transformers, without_deprecations
 from kft.models.saved_adapter import check_saved_adapter
+from kft.models.target_modules import check_adapter
 from kft.models.vocabulary import fit_vocabulary
 from kft.recipe.schema import Recipe
-from kft.tasks.registry import TASKS
+from kft.tasks.registry import choose_task
 from kft.tasks.task import Task
 
 
@@ -60,17 +74,20 @@ class Loaded:
 def load(recipe: Recipe, observer: Observer) -> Loaded:
     """Read the data and load the model; raises whatever is wrong before anything is written."""
     silence_transformers()
-    task = TASKS[recipe.task]
+    task = choose_task(recipe.task, recipe.model.attention)
     accelerator = make_accelerator(recipe)
     device = accelerator.device
     dtype = compute_dtype(recipe.train.precision, device)
     weights = weights_dtype(recipe.model.dtype, dtype, device)
     observer.stage("reading data")
     _, records, tokenizer, data = load_data(recipe, task)
+    task = task.for_tokenizer(tokenizer)
     if records.labels:  # found in the rows, and from here on as if they had been written
         section = recipe.data.model_copy(update={"labels": records.labels})
         recipe = recipe.model_copy(update={"data": section})
-    if records.layout.format != "text":  # running text has no turns to render
+    if (
+        task.answers_in_text and records.layout.format != "text"
+    ):  # running text has no turns to render
         tokenizer.chat_template = data.renderer.chat_template
     for finding in data.findings:
         observer.finding(finding)
@@ -81,10 +98,17 @@ def load(recipe: Recipe, observer: Observer) -> Loaded:
     set_seed(recipe.train.seed)
     if recipe.adapter.method == "full":
         weights = torch.float32
-    model = load_model(recipe.model, auto_class=task.auto_class, dtype=weights, device=device)
+    head = head_options(recipe, records, task)
+    model, new = load_model_with_head(
+        recipe.model, auto_class=task.auto_class, dtype=weights, device=device, head=head
+    )
+    told = head_finding(model, new, head)
+    if told is not None:
+        observer.finding(told)
+    whole = trained_in_full(model, head, new_modules(model, new))
     new_token_ids = fit_vocabulary(model, tokenizer)
     clean_generation_config(model, tokenizer)
-    model = add_adapter(model, recipe.adapter, recipe.task, new_token_ids)
+    model = add_adapter(model, recipe.adapter, recipe.task, new_token_ids, whole)
     checkpointing = _wants_checkpointing(recipe, model, device)
     if checkpointing:
         with without_deprecations():
@@ -116,20 +140,41 @@ def load_data(recipe: Recipe, task: Task) -> tuple[Any, Records, Any, Prepared]:
     Raises:
         KftError: With exit code 2 for the first thing that can't be used.
     """
-    records = read_records(recipe)
+    records = with_labels(read_records(recipe))
     config = load_config(recipe.model)
+    fit_attention(config, task.auto_class, recipe.model.attention)
+    configure_head(config, head_options(recipe, records, task), task.auto_class)
     _check_model(recipe, config, task)
     if recipe.model.tokenizer == "train":
         tokenizer = train_tokenizer(texts_of(records.train), config)
     else:
         tokenizer = load_tokenizer(recipe.model)
+    if is_encoder(config) and task.answers_in_text:
+        as_decoder(tokenizer)
     data = prepare(recipe, records, tokenizer, task, positions=num_positions(config))
     return config, records, tokenizer, data
 
 
+def with_labels(records: Records) -> Records:
+    """The records with the names of their tags, where the recipe gives none."""
+    if records.labels or not any(record.tags for record in records.train):
+        return records
+    names = {
+        tag for side in (records.train, records.held_out) for one in side for tag in one.tags or ()
+    }
+    return replace(records, labels=sorted(names, key=lambda name: (name != "O", name)))
+
+
+def head_options(recipe: Recipe, records: Records, task: Task) -> HeadOptions:
+    """What the task wants of the model's last layer, as the rows have it."""
+    several = any(record.label_ids is not None for record in records.train)
+    labels = () if task.head != "classes" else tuple(records.labels or recipe.data.labels)
+    return HeadOptions(task.head, labels, several, recipe.train.seed)
+
+
 def _check_model(recipe: Recipe, config: Any, task: Task) -> None:
     """What the checkpoint's files and its modules' shapes say, before its weights are read."""
-    check_architecture(config, task.auto_class)
+    check_architecture(config, task.auto_class, recipe.model.attention)
     folder, section = Path(recipe.model.name_or_path), recipe.adapter
     if recipe.model.init == "pretrained" and folder.is_dir():
         check_weight_files(folder)

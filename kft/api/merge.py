@@ -14,6 +14,7 @@ import psutil
 import torch
 
 from kft.api.dataset import verification_examples
+from kft.api.loaded import head_options, with_labels
 from kft.api.opened import run_recipe, trained_part
 from kft.api.records import read_records
 from kft.errors import UsageError
@@ -28,13 +29,14 @@ from kft.export.merge import (
 )
 from kft.export.rounding import Limits, rounding_limits
 from kft.export.verify import Verification, require, save_verification, verify_folder
-from kft.models.loader import load_config, load_model, load_tokenizer
+from kft.models.heads import HeadOptions
+from kft.models.loader import clean_generation_config, load_config, load_model, load_tokenizer
 from kft.models.precision import DTYPES
 from kft.models.quiet import silence_transformers
 from kft.models.vocabulary import fit_vocabulary
 from kft.recipe.schema import ModelSection, Recipe
-from kft.tasks.registry import TASKS
-from kft.tasks.task import Batch
+from kft.tasks.registry import choose_task
+from kft.tasks.task import Batch, Task
 
 NUM_ROWS = 64
 """Held-out rows that a merged model is compared on."""
@@ -50,14 +52,16 @@ class Trained:
             ``None`` for a run without one.
         tokenizer: With the template used in training.
         batches: Held-out rows.
-        auto_class: Name of the transformers class.
+        task: The run's, with its tokenizer.
+        head: What the model's last layer says.
     """
 
     reference: Any
     adapted: Any
     tokenizer: Any
     batches: list[Batch]
-    auto_class: str
+    task: Task
+    head: HeadOptions | None = None
 
 
 def merge(
@@ -91,9 +95,9 @@ def merge(
     adapter = trained_part(Path(run), "adapter")
     dtype = export_dtype(recipe)
     adapted = trained.adapted
-    limits = rounding_limits(adapted, trained.batches, dtype)
+    limits = rounding_limits(adapted, trained.batches, dtype, logit_rows=trained.task.logit_rows)
     if (base or recipe.export.base) == "original":
-        original = plain_base(recipe.model, trained.auto_class)
+        original = plain_base(recipe.model, trained.task.auto_class, head=trained.head)
         fit_vocabulary(original, trained.tokenizer)
         adapted = load_adapter(original, adapter)
     merged = fold_adapter(adapted)
@@ -118,11 +122,11 @@ def export_full(
     Raises:
         ExportError: If the saved model differs by more than rounding; nothing is left.
     """
-    auto_class = TASKS[recipe.task].auto_class
+    task = choose_task(recipe.task, recipe.model.attention, tokenizer)
     dtype = export_dtype(recipe)
     reference = copy.deepcopy(model).cpu()
-    limits = rounding_limits(reference, batches, dtype)
-    trained = Trained(reference, None, tokenizer, batches, auto_class)
+    limits = rounding_limits(reference, batches, dtype, logit_rows=task.logit_rows)
+    trained = Trained(reference, None, tokenizer, batches, task)
     options = (dtype, recipe.export.max_shard_size)
     return _write_and_verify(reference, trained, folder / "model", limits, options).as_dict()
 
@@ -134,7 +138,12 @@ def _write_and_verify(
     part = save_merged(model, trained.tokenizer, final, dtype, max_shard_size)
     try:
         verification = verify_folder(
-            trained.reference, part, trained.auto_class, trained.batches, limits
+            trained.reference,
+            part,
+            trained.task.auto_class,
+            trained.batches,
+            limits,
+            trained.task.logit_rows,
         )
         require(verification, final)
         save_verification(verification, part)
@@ -153,22 +162,23 @@ def load_trained(folder: Path, recipe: Recipe) -> Trained:
     """
     silence_transformers()
     adapter = trained_part(folder, "adapter")
-    auto_class = TASKS[recipe.task].auto_class
     tokenizer = load_tokenizer(ModelSection(name_or_path=str(adapter)))
-    records = read_records(recipe)
+    task = choose_task(recipe.task, recipe.model.attention, tokenizer)
+    records = with_labels(read_records(recipe))
+    head = head_options(recipe, records, task)
     examples = verification_examples(recipe, records, tokenizer, NUM_ROWS)
-    base = _trained_base(folder, recipe, auto_class, tokenizer)
-    plain = plain_base(recipe.model, auto_class, base)
+    base = _trained_base(folder, recipe, task, tokenizer, head)
+    plain = plain_base(recipe.model, task.auto_class, base, head)
+    clean_generation_config(plain, tokenizer)
     fit_vocabulary(plain, tokenizer)
     adapted = load_adapter(plain, adapter)
     reference = load_adapter(base, adapter)
-    batches = verification_batches(recipe, examples, tokenizer.pad_token_id)
-    return Trained(reference, adapted, tokenizer, batches, auto_class)
+    batches = verification_batches(task, examples, tokenizer.pad_token_id)
+    return Trained(reference, adapted, tokenizer, batches, task, head)
 
 
-def verification_batches(recipe: Recipe, examples: Sequence[Any], pad_token_id: int) -> list[Batch]:
+def verification_batches(task: Task, examples: Sequence[Any], pad_token_id: int) -> list[Batch]:
     """Examples as small padded batches."""
-    task = TASKS[recipe.task]
     return [
         task.collate(examples[start : start + 8], pad_token_id)
         for start in range(0, len(examples), 8)
@@ -200,12 +210,19 @@ def has_room(total_parameters: int, folder: Path) -> str | None:
     return None
 
 
-def _trained_base(folder: Path, recipe: Recipe, auto_class: str, tokenizer: Any) -> Any:
+def _trained_base(
+    folder: Path, recipe: Recipe, task: Task, tokenizer: Any, head: HeadOptions
+) -> Any:
     # In the precision that it had in training, on whatever machine that was.
     environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
     weights = DTYPES[environment["auto"]["model.dtype"]]
     base = load_model(
-        recipe.model, auto_class=auto_class, dtype=weights, device=torch.device("cpu")
+        recipe.model,
+        auto_class=task.auto_class,
+        dtype=weights,
+        device=torch.device("cpu"),
+        head=head,
     )
+    clean_generation_config(base, tokenizer)
     fit_vocabulary(base, tokenizer)
     return base

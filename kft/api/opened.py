@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,15 @@ import torch
 from kft.errors import ModelError, UsageError
 from kft.models.adapters import attach_adapter
 from kft.models.checkpoint_files import check_json, is_adapter
-from kft.models.loader import clean_generation_config, has_tokenizer, load_model, load_tokenizer
+from kft.models.decoders import as_decoder, is_encoder
+from kft.models.heads import HeadOptions
+from kft.models.loader import (
+    clean_generation_config,
+    has_tokenizer,
+    load_config,
+    load_model,
+    load_tokenizer,
+)
 from kft.models.precision import compute_dtype, inference_dtype
 from kft.models.quiet import silence_transformers
 from kft.models.saved_adapter import base_of_adapter
@@ -32,6 +40,7 @@ class Opened:
         tokenizer: With the chat template it was trained with.
         recipe: The recipe of its run; ``None`` when it does not come from one.
         dtype: Precision of computation.
+        task: What the model was trained for.
     """
 
     name: str
@@ -39,6 +48,7 @@ class Opened:
     tokenizer: Any
     recipe: Recipe | None
     dtype: torch.dtype
+    task: str = "causal_lm"
 
 
 def is_run(folder: Path) -> bool:
@@ -61,7 +71,9 @@ def run_recipe(folder: Path) -> Recipe:
     return read_recipe(folder / "recipe.yaml")
 
 
-def open_model(place: str, *, dtype: torch.dtype | None = None) -> Opened:
+def open_model(
+    place: str, *, dtype: torch.dtype | None = None, like: Recipe | None = None
+) -> Opened:
     """Load what a path or hub name stands for.
 
     A run is opened as it was trained: the base, quantized if it was, with its adapter.
@@ -69,6 +81,8 @@ def open_model(place: str, *, dtype: torch.dtype | None = None) -> Opened:
     Args:
         place: A run folder, an adapter's folder, a checkpoint's folder, or a hub name.
         dtype: Precision of computation; ``None`` is the run's own, or ``auto``.
+        like: A model that comes from no run is opened for this recipe's task; ``None`` is the
+            task that its own files tell.
 
     Raises:
         UsageError: If there is nothing.
@@ -87,7 +101,10 @@ def open_model(place: str, *, dtype: torch.dtype | None = None) -> Opened:
     dtype = dtype or compute_dtype("auto", device)
     if is_adapter(folder):
         return _open_adapter(place, folder, None, dtype, device)
-    return _open_plain(place, ModelSection(name_or_path=place), None, dtype, device)
+    attention = like.model.attention if like else "causal"
+    section = ModelSection(name_or_path=place, attention=attention)
+    opened = _open_plain(place, section, like, dtype, device)
+    return replace(opened, recipe=None)
 
 
 def trained_part(folder: Path, name: str) -> Path:
@@ -113,10 +130,36 @@ def _open_plain(
     device: torch.device,
 ) -> Opened:
     tokenizer = load_tokenizer(section)
-    task = TASKS[recipe.task if recipe else "causal_lm"]
-    model = load_model(section, auto_class=task.auto_class, dtype=dtype, device=device)
+    task = TASKS[recipe.task if recipe else task_of(section)]
+    model = load_model(
+        section,
+        auto_class=task.auto_class,
+        dtype=dtype,
+        device=device,
+        head=_head(recipe) if recipe else None,
+    )
+    if task.answers_in_text and is_encoder(model.config):
+        as_decoder(tokenizer)
     clean_generation_config(model, tokenizer)
-    return Opened(place, model, tokenizer, recipe, dtype)
+    return Opened(place, model, tokenizer, recipe, dtype, task.name)
+
+
+def _head(recipe: Recipe) -> HeadOptions:
+    """What a run's task wants of the last layer; its labels stand in the resolved recipe."""
+    kind, labels = TASKS[recipe.task].head, tuple(recipe.data.labels)
+    return HeadOptions(kind, labels if kind == "classes" else (), seed=recipe.train.seed)
+
+
+def task_of(section: ModelSection) -> str:
+    """The task that a checkpoint was trained for, as its configuration names its class."""
+    config = load_config(section)
+    classes = " ".join(config.architectures or [])
+    if "ForSequenceClassification" in classes:
+        is_number = config.problem_type == "regression"
+        return "sequence_regression" if is_number else "sequence_classification"
+    if "ForTokenClassification" in classes:
+        return "token_classification"
+    return "masked_lm" if "ForMaskedLM" in classes else "causal_lm"
 
 
 def _open_adapter(
@@ -125,31 +168,44 @@ def _open_adapter(
     section = recipe.model if recipe else _base_section(folder)
     own = ModelSection(name_or_path=str(folder))
     tokenizer = load_tokenizer(own if has_tokenizer(folder) else section)
-    task = TASKS[recipe.task if recipe else "causal_lm"]
+    record = {} if recipe else _base_record(folder)
+    task = TASKS[recipe.task if recipe else record.get("task", "causal_lm")]
+    head = HeadOptions(task.head, tuple(record.get("labels", ())))
+    head = _head(recipe) if recipe else head
     weights = dtype if section.dtype == "auto" else inference_dtype(section.dtype, device)
-    base = load_model(section, auto_class=task.auto_class, dtype=weights, device=device)
+    base = load_model(section, auto_class=task.auto_class, dtype=weights, device=device, head=head)
     fit_vocabulary(base, tokenizer)
     clean_generation_config(base, tokenizer)
     model = attach_adapter(base, folder)
     model.eval()
-    return Opened(place, model, tokenizer, recipe, dtype)
+    return Opened(place, model, tokenizer, recipe, dtype, task.name)
 
 
 def _base_section(folder: Path) -> ModelSection:
     """The base of an adapter, from kft's record beside it or from peft's configuration."""
-    record = folder / "kft_base.json"
-    if not record.is_file():
+    base = _base_record(folder)
+    if not base:
         return ModelSection(name_or_path=base_of_adapter(folder))
-    check_json(folder, [record.name])
-    base = json.loads(record.read_text(encoding="utf-8"))
     try:
         return ModelSection(
             name_or_path=base["name_or_path"],
             revision=base["revision"],
             quantization=base["quantization"],
             double_quant=base["double_quant"] is not False,
+            attention=base.get("attention", "causal"),
         )
     except (ValueError, KeyError, TypeError) as cause:
         raise ModelError(
-            "The adapter's record of its base can't be read", where=str(record)
+            "The adapter's record of its base can't be read",
+            where=str(folder / "kft_base.json"),
         ) from cause
+
+
+def _base_record(folder: Path) -> dict[str, Any]:
+    """What kft wrote beside an adapter about its base; empty where it did not."""
+    record = folder / "kft_base.json"
+    if not record.is_file():
+        return {}
+    check_json(folder, [record.name])
+    content: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+    return content

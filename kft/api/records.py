@@ -21,7 +21,8 @@ from kft.data.rows import Row, read_rows
 from kft.data.sources import DataFile, RowSource, copies
 from kft.errors import DataError
 from kft.recipe.schema import DataSection, Recipe
-from kft.tasks.task import Record
+from kft.tasks.registry import TASKS
+from kft.tasks.task import LabelUse, Record
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,9 @@ def read_records(recipe: Recipe) -> Records:
     files = resolve_files(data.train, "data.train")
     rows, uses = _rows(files)
     layout = choose_layout(rows[0], data)
-    labels = _labels(rows, layout, data)
-    train = _keep(rows, layout, labels, data, dropped)
+    label_as = TASKS[recipe.task].label_as
+    labels = _labels(rows, layout, data, label_as)
+    train = _keep(rows, layout, labels, data, label_as, dropped)
     num_rows = len(rows)
     if not train:
         raise nothing_left(files, dropped)
@@ -72,7 +74,7 @@ def read_records(recipe: Recipe) -> Records:
         left_out: dict[str, list[str]] = defaultdict(list)
         # The same format on both sides: a loss on answers says nothing about labels.
         same = data.model_copy(update={"format": layout.format})
-        held_out = _keep(rows, choose_layout(rows[0], same), labels, data, left_out)
+        held_out = _keep(rows, choose_layout(rows[0], same), labels, data, label_as, left_out)
         if not held_out:
             raise nothing_left(eval_files, left_out)
         for reason, places in left_out.items():
@@ -88,7 +90,9 @@ def read_records(recipe: Recipe) -> Records:
         dropped=dict(dropped),
         layout=layout,
         # Several labels at once are no single answer to compare with the others.
-        labels=labels if all(record.label is not None for record in train) else [],
+        labels=labels
+        if label_as == "class" or all(record.label is not None for record in train)
+        else [],
         files_sha256=_hashes(files),
     )
 
@@ -116,11 +120,18 @@ def _rows(files: Sequence[RowSource]) -> tuple[list[Row], dict[str, int]]:
     return rows, uses
 
 
-def _labels(rows: Sequence[Row], layout: Layout, data: DataSection) -> list[str]:
-    if layout.format not in LABELLED:
+def _labels(
+    rows: Sequence[Row], layout: Layout, data: DataSection, label_as: LabelUse
+) -> list[str]:
+    if layout.format not in LABELLED or label_as == "value":
         return []
     if not data.labels:
-        return label_names(rows, layout, normalization=data.normalization)
+        return label_names(
+            rows,
+            layout,
+            normalization=data.normalization,
+            numbers_are_names=label_as == "class",
+        )
     is_nfc = data.normalization == "NFC"
     return [normalize("NFC", name) if is_nfc else name for name in data.labels]
 
@@ -130,10 +141,13 @@ def _keep(
     layout: Layout,
     labels: Sequence[str],
     data: DataSection,
+    label_as: LabelUse,
     dropped: dict[str, list[str]],
 ) -> list[Record]:
     kept: list[Record] = []
-    for record in to_records(rows, layout, labels=labels, normalization=data.normalization):
+    for record in to_records(
+        rows, layout, labels=labels, normalization=data.normalization, label_as=label_as
+    ):
         if isinstance(record, Dropped):
             dropped[record.reason].append(record.place)
         else:

@@ -121,6 +121,9 @@ def base_record(recipe: Recipe, dtype: torch.dtype) -> dict[str, Any]:
         "double_quant": recipe.model.double_quant if quantized else None,
         "block_size": 64 if quantized else None,  # transformers leaves bitsandbytes' default
         "compute_dtype": dtype_name(dtype),
+        "task": recipe.task,
+        "labels": recipe.data.labels,
+        "attention": recipe.model.attention,
     }
 
 

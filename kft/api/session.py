@@ -33,6 +33,7 @@ from kft.evaluation.measures import compare
 from kft.models.adapters import count_parameters
 from kft.models.loader import keeps_positions
 from kft.recipe.schema import Recipe
+from kft.tasks.task import Window
 from kft.train.checkpoint import load_checkpoint, save_checkpoint
 from kft.train.loop import StepStats, train
 from kft.train.optimizer import learning_rate_schedule, make_optimizer
@@ -162,7 +163,7 @@ def train_and_save(
             training.module,
             training.optimizer,
             learning_rate_schedule(recipe.train, plan.total_steps),
-            make_windows(loaded.data.train.examples, plan, collate, first_step),
+            _windows(loaded, plan, collate, first_step),
             accelerator,
             max_grad_norm=recipe.train.max_grad_norm,
             first_step=first_step,
@@ -196,6 +197,13 @@ def train_and_save(
                 )
                 stop.leave()
             yield stats
+
+
+def _windows(loaded: Loaded, plan: WindowPlan, collate: Any, first_step: int) -> Iterator[Window]:
+    """The micro-batches of each step, as the task lets that step see them."""
+    windows = make_windows(loaded.data.train.examples, plan, collate, first_step)
+    for step, window in enumerate(windows, first_step):
+        yield loaded.task.window(window, seed=plan.seed, step=step)
 
 
 def _is_due(step: int, every: int | None) -> bool:
@@ -242,7 +250,7 @@ def _export(loaded: Loaded, folder: Path, observer: Observer) -> dict[str, Any]:
     if recipe.adapter.method == "full":
         observer.stage("saving and verifying the model")
         examples = list(loaded.data.held_out.examples or loaded.data.train.examples)[:NUM_ROWS]
-        batches = verification_batches(recipe, examples, loaded.tokenizer.pad_token_id)
+        batches = verification_batches(loaded.task, examples, loaded.tokenizer.pad_token_id)
         return export_full(loaded.model, loaded.tokenizer, recipe, folder, batches)
     if recipe.export.merge is False:
         return {"skipped": "`export.merge` is false"}

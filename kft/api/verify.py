@@ -41,7 +41,10 @@ def verify(run: str, model: str) -> dict[str, Any]:
             expected="a run with an adapter",
         )
     trained = load_trained(Path(run), recipe)
-    limits = rounding_limits(trained.adapted, trained.batches, export_dtype(recipe))
+    task = trained.task
+    limits = rounding_limits(
+        trained.adapted, trained.batches, export_dtype(recipe), logit_rows=task.logit_rows
+    )
     return verify_folder(
-        trained.reference, folder, trained.auto_class, trained.batches, limits
+        trained.reference, folder, task.auto_class, trained.batches, limits, task.logit_rows
     ).as_dict()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from kft.data.cells import Cells, is_empty
 from kft.data.column_names import FORMATS
@@ -13,9 +13,8 @@ from kft.data.labels import flags_of, label_index, label_number, names_of, score
 from kft.data.layouts import Layout
 from kft.data.row import Row
 from kft.errors import DataError
-from kft.tasks.task import Message, Record
+from kft.tasks.task import LabelUse, Message, Record
 
-LabelUse = Literal["answer", "class", "value"]
 _MISSING = object()
 
 

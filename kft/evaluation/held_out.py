@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 
 from kft.evaluation.measures import label_scores, text_loss
+from kft.evaluation.predictions import SCORES, Outputs, predict
 from kft.tasks.task import Batch, Example, LossModule
 from kft.train.loop import row_losses
 
@@ -23,10 +25,12 @@ class HeldOut:
         examples: One per row.
         by_label: For each label the rows with that label's name as their answer; empty when
             the answers are not labels.
+        labels: Names of the classes or tags of tasks that have them.
     """
 
     examples: Sequence[Example]
     by_label: Sequence[Sequence[Example]] = ()
+    labels: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,13 @@ class Measurement:
         result: Names and numbers, for ``result.json``.
         rows: Per-row numbers for paired intervals: ``totals`` in nats, ``counts`` of targets,
             and ``correct`` (0 or 1) where labels were scored.
+        predicted: What each row was given, where it was not text: the number of a class, those
+            of all its classes, a number, or the tags of its words.
     """
 
     result: dict[str, Any]
     rows: dict[str, list[float]] = field(repr=False)
+    predicted: list[Any] = field(default_factory=list, repr=False)
 
 
 def measure(
@@ -50,8 +57,12 @@ def measure(
     *,
     rows_per_batch: int,
     device: torch.device,
+    task: str = "causal_lm",
 ) -> Measurement:
-    """Loss, perplexity, bits per character, and where answers are labels their accuracy.
+    """Loss, and what the task's own numbers are (:data:`kft.evaluation.predictions.SCORES`).
+
+    Of ``causal_lm``: loss, perplexity, bits per character, and where answers are labels their
+    accuracy.
 
     A row's predicted label is the one whose name, given the row's prompt, has the largest
     log-likelihood; so a base model that would never answer in labels has a fair score too.
@@ -62,11 +73,16 @@ def measure(
         collate: Pads a few examples to one batch.
         rows_per_batch: Rows of one batch.
         device: Where the module is.
+        task: The task's name.
 
     Source:
         Brown et al. 2020, "Language Models are Few-Shot Learners", section 2.4, compares the
         likelihood of each completion.
     """
+    if task in SCORES:
+        return _measure_outputs(
+            task, predict(module, held_out.examples, collate, rows_per_batch, device), held_out
+        )
 
     def losses(examples: Sequence[Example]) -> tuple[list[float], list[int]]:
         return _losses_in_order(module, examples, collate, rows_per_batch, device)
@@ -93,7 +109,19 @@ def measure(
         "correct": [float(a == b) for a, b in zip(predicted, labels, strict=True)],
         "predicted": [float(label) for label in predicted],
     }
-    return Measurement(loss.as_dict() | scores, rows)
+    return Measurement(loss.as_dict() | scores, rows, predicted)
+
+
+def _measure_outputs(task: str, outputs: Outputs, held_out: HeldOut) -> Measurement:
+    result, rows = SCORES[task](outputs, held_out.examples, held_out.labels)
+    loss = math.fsum(outputs.totals) / max(sum(outputs.counts), 1)
+    counts = [float(count) for count in outputs.counts]
+    sizes = {"num_targets": sum(outputs.counts), "num_rows": len(outputs.totals)}
+    return Measurement(
+        {"eval_loss": loss, **result, **sizes},
+        {"totals": outputs.totals, "counts": counts, **rows},
+        outputs.predicted,
+    )
 
 
 def _losses_in_order(

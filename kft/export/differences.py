@@ -6,7 +6,7 @@ Shapes use T (tokens of a row), V (vocabulary) and N (targets).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from kft.errors import ExportError
-from kft.ops.losses import IGNORE_INDEX, next_token_targets
-from kft.tasks.task import Batch
+from kft.ops.losses import IGNORE_INDEX
+from kft.tasks.causal_lm import CausalLM
+from kft.tasks.inputs import model_inputs, plain_model
+from kft.tasks.task import Batch, LogitRows
 
+next_tokens = CausalLM().logit_rows
 _POSITIONS_AT_ONCE = 64
 
 
@@ -78,12 +81,13 @@ class Differences:
     num_targets: int = 0
     num_rows: int = 0
 
-    def add(self, reference: Tensor, merged: Tensor, targets: Tensor) -> None:
-        """Count positions: float (T, V) twice, and int64 (T,) what each of them predicts."""
+    def add(self, reference: LogitRows, merged: LogitRows) -> None:
+        """Count rows of logits: float (N, K) twice, and int64 (N,) what each is to predict."""
+        targets = reference.targets
         for start in range(0, len(targets), _POSITIONS_AT_ONCE):
             part = slice(start, start + _POSITIONS_AT_ONCE)
             # In float32 a KL of 1e-6 would drown in the rounding of the logarithms.
-            here, there = reference[part].double(), merged[part].double()
+            here, there = reference.logits[part].double(), merged.logits[part].double()
             difference = (here - there).abs()
             self.largest = torch.maximum(self.largest, difference.max().cpu())
             self.absolute += float(difference.sum())
@@ -104,12 +108,27 @@ class Differences:
         return self.kl / self.num_positions
 
 
+LogitRowsOf = Callable[[Tensor, Tensor], LogitRows]
+"""A row's logits and labels -> rows of logits with what each is to predict; a task's own."""
+
+
 @torch.no_grad()
-def measure(reference: nn.Module, merged: nn.Module, batches: Sequence[Batch]) -> Differences:
+def measure(
+    reference: nn.Module,
+    merged: nn.Module,
+    batches: Sequence[Batch],
+    logit_rows: LogitRowsOf = next_tokens,
+) -> Differences:
     """Run both models, a row at a time, and sum how they differ.
 
     Logits are taken in float32 and compared in float64 a few positions at a time, so that no
     more than one row's logits are ever held.
+
+    Args:
+        reference: The model that was trained.
+        merged: The model that is to say the same.
+        batches: Padded rows.
+        logit_rows: How the task reads a row's logits.
 
     Raises:
         ExportError: If ``batches`` holds no position.
@@ -119,11 +138,9 @@ def measure(reference: nn.Module, merged: nn.Module, batches: Sequence[Batch]) -
     seen = Differences()
     for batch in batches:
         for row in _rows(batch):
-            positions, labels = next_token_targets(row.labels)
-            targets = torch.full_like(row.labels[0], IGNORE_INDEX)  # (T,)
-            targets[positions] = labels
-            here = _logits(reference, row)
-            seen.add(here, _logits(merged, row).to(here.device), targets.to(here.device))
+            here = logit_rows(_logits(reference, row), row.labels)
+            there = logit_rows(_logits(merged, row).to(here.logits.device), row.labels)
+            seen.add(here._replace(targets=here.targets.to(here.logits.device)), there)
             seen.num_rows += 1
     if seen.num_positions == 0:
         raise ExportError(
@@ -134,27 +151,37 @@ def measure(reference: nn.Module, merged: nn.Module, batches: Sequence[Batch]) -
 
 def _rows(batch: Batch) -> Iterator[Batch]:
     """Each row of a batch by itself, without its padding: (1, T)."""
+    is_of_tokens = batch.labels.dim() == 2 and not batch.labels.is_floating_point()
     for row in range(len(batch.input_ids)):
-        length = batch.input_ids.shape[1]
+        real: Any = slice(None)
+        mask = None
         if batch.attention_mask is not None:
-            length = int(batch.attention_mask[row].sum())
-        part = slice(row, row + 1)
-        positions = None if batch.position_ids is None else batch.position_ids[part, :length]
+            real = batch.attention_mask[row] > 0
+            mask = batch.attention_mask[row : row + 1, real]  # it may mark the prompt
+
+        def cut(values: Tensor | None, row: int = row, real: Any = real) -> Tensor | None:
+            return None if values is None else values[row : row + 1, real]
+
+        labels = batch.labels[row : row + 1]
+        ids = cut(batch.input_ids)
+        if ids is None:
+            continue
         yield Batch(
-            input_ids=batch.input_ids[part, :length],
-            labels=batch.labels[part, :length],
-            attention_mask=None,
-            position_ids=positions,
-            num_tokens=length,
-            num_counted=int((batch.labels[part, 1:length] != IGNORE_INDEX).sum()),
+            input_ids=ids,
+            labels=labels[:, real] if is_of_tokens else labels,
+            attention_mask=mask,
+            position_ids=cut(batch.position_ids),
+            num_tokens=ids.shape[1],
+            num_counted=1,
+            token_type_ids=cut(batch.token_type_ids),
         )
 
 
 def _logits(model: nn.Module, row: Batch) -> Tensor:
-    """float32 (T, V), on the model's device."""
+    """float32, as transformers' own forward gives them, on the model's device."""
     row = row.to(next(model.parameters()).device)
-    output = model(input_ids=row.input_ids, position_ids=row.position_ids, use_cache=False)
-    logits: Tensor = output.logits[0]
+    output = model(**model_inputs(plain_model(model), row))
+    logits: Tensor = output.logits
     return logits.float()
 
 
@@ -176,7 +203,10 @@ def worst_layer(
         The layer's name in ``merged`` and ||difference|| / ||reference output||; infinite when
         an output isn't finite. ``None`` twice when no layer could be looked at.
     """
-    layers = dict(reference.named_modules())
+    layers = {  # peft keeps what was trained whole beside what it replaces
+        name.replace(".modules_to_save.default", ""): layer
+        for name, layer in reference.named_modules()
+    }
     prefix = "base_model.model." if "base_model.model" in layers else ""
     differences: dict[str, float] = {}
     handles = []

@@ -20,8 +20,11 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from kft.errors import ExportError, ModelError
+from kft.export.card import write_card
 from kft.export.dequantize import dequantized_weight, is_quantized
 from kft.models.adapters import attach_adapter
+from kft.models.decoders import published_class
+from kft.models.heads import HeadOptions
 from kft.models.loader import load_model, vocabulary_rows
 from kft.models.vocabulary import resize_vocabulary
 from kft.recipe.schema import ModelSection
@@ -43,7 +46,12 @@ _EXPECTED_WARNINGS = (
 )
 
 
-def plain_base(section: ModelSection, auto_class: str, trained_base: Any | None = None) -> Any:
+def plain_base(
+    section: ModelSection,
+    auto_class: str,
+    trained_base: Any | None = None,
+    head: HeadOptions | None = None,
+) -> Any:
     """The base that an adapter is merged into: unquantized, float32, on the CPU.
 
     An adapter makes up for the errors of the very weights it was trained against. With 4 or 8
@@ -60,6 +68,7 @@ def plain_base(section: ModelSection, auto_class: str, trained_base: Any | None 
         auto_class: Name of the transformers class that fits the task.
         trained_base: The base as it was loaded for training, without an adapter; its
             vocabulary may have been enlarged. It is not changed.
+        head: What the last layer is to say; ``None`` is the checkpoint's own.
 
     Returns:
         A transformers model without a trace of quantization.
@@ -71,7 +80,11 @@ def plain_base(section: ModelSection, auto_class: str, trained_base: Any | None 
     """
     plain_section = section.model_copy(update={"quantization": "none"})
     plain = load_model(
-        plain_section, auto_class=auto_class, dtype=torch.float32, device=torch.device("cpu")
+        plain_section,
+        auto_class=auto_class,
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+        head=head,
     )
     if getattr(plain.config, "quantization_config", None) is not None:
         raise ExportError(
@@ -124,7 +137,7 @@ def load_adapter(base: Any, adapter_folder: Path) -> Any:
         # PEFT only warns. Base + adapter would have the same holes, so nothing would differ.
         warnings.filterwarnings("error", message="Found missing adapter keys")
         try:
-            return attach_adapter(base, adapter_folder).eval()
+            return attach_adapter(base, adapter_folder, exact=True).eval()
         except (ModelError, UserWarning) as cause:
             raise _not_mergeable(str(adapter_folder), cause) from cause
 
@@ -197,16 +210,17 @@ def save_merged(
     """
     part = folder.with_name(f"{folder.name}.part")
     weights = _cast(model, dtype)
-    _drop_unused_sampling_options(model.generation_config)
+    _drop_unused_sampling_options(getattr(model, "generation_config", None))
     config = copy.deepcopy(model.config)
     config.dtype = dtype
-    config.architectures = [type(model).__name__]
+    config.architectures = [published_class(model)]
     try:
         discard(part)
         part.mkdir(parents=True)
         model.save_pretrained(part, state_dict=weights, max_shard_size=max_shard_size)
         config.save_pretrained(part)  # once more: transformers wrote the precision in memory
         tokenizer.save_pretrained(part)
+        write_card(model, part)
     except (OSError, SafetensorError) as cause:
         discard(part)
         raise ExportError(

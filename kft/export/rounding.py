@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kft.export.differences import measure
+from kft.export.differences import LogitRowsOf, measure, next_tokens
 from kft.tasks.task import Batch
 
 FLOAT32_LOGITS = 1e-3
@@ -41,6 +41,7 @@ def rounding_limits(
     batches: Sequence[Batch],
     dtype: torch.dtype,
     *,
+    logit_rows: LogitRowsOf = next_tokens,
     draws: int = 3,
     seed: int = 0,
 ) -> Limits:
@@ -59,6 +60,7 @@ def rounding_limits(
             second one is held in memory meanwhile. (Or a fully trained model.)
         batches: Held-out rows.
         dtype: Precision of the saved weights.
+        logit_rows: How the task reads a row's logits.
         draws: How often the weights are moved.
         seed: Of the random errors.
     """
@@ -70,7 +72,7 @@ def rounding_limits(
     logits, kl = [FLOAT32_LOGITS], [FLOAT32_KL_NATS]
     for _ in range(draws):
         _move_weights(model, moved, dtype, generator)
-        seen = measure(model, moved, batches)
+        seen = measure(model, moved, batches, logit_rows)
         logits.append(MARGIN * float(seen.largest))
         kl.append(MARGIN * seen.kl_nats)
     origin = f"{MARGIN:g} x the largest of {draws} random roundings of base + adapter to {name}"

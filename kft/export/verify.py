@@ -13,13 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from torch import nn
+from transformers import AutoConfig
 
 from kft.errors import ExportError
-from kft.export.differences import as_reference, measure, worst_layer
+from kft.export.differences import (
+    LogitRowsOf,
+    as_reference,
+    measure,
+    next_tokens,
+    worst_layer,
+)
 from kft.export.merge import VERIFICATION
 from kft.export.rounding import Limits
+from kft.models.decoders import model_class
 from kft.tasks.task import Batch
 
 
@@ -28,7 +35,8 @@ class Verification:
     """What the comparison found; written to ``verification.json``.
 
     Args:
-        max_logit_difference: Largest absolute difference over positions and vocabulary.
+        max_logit_difference: Largest absolute difference over positions and vocabulary, or over
+            rows and classes; of a regression the largest difference of its numbers.
         mean_logit_difference: Mean absolute difference.
         kl_nats: Mean over positions of KL(reference || merged).
         top1_agreement: Share of positions where both name the same likeliest token.
@@ -36,7 +44,8 @@ class Verification:
         merged_loss: Nats per target of the merged model.
         loss_difference: ``merged_loss - reference_loss``.
         num_rows: Rows compared.
-        num_positions: Positions compared; padding is not among them.
+        num_positions: Positions (or rows, where they are what is classified) compared; padding
+            is not among them.
         limit_logits: What ``max_logit_difference`` may be.
         limit_kl: What ``kl_nats`` may be.
         limits_from: Where the limits come from.
@@ -72,7 +81,12 @@ class Verification:
 
 
 def verify_folder(
-    reference: nn.Module, folder: Path, auto_class: str, batches: Sequence[Batch], limits: Limits
+    reference: nn.Module,
+    folder: Path,
+    auto_class: str,
+    batches: Sequence[Batch],
+    limits: Limits,
+    logit_rows: LogitRowsOf = next_tokens,
 ) -> Verification:
     """Load a saved model from disk with transformers and compare it with the trained one.
 
@@ -83,11 +97,12 @@ def verify_folder(
         auto_class: Name of the transformers class that loads it.
         batches: Held-out rows.
         limits: From :func:`rounding_limits`.
+        logit_rows: How the task reads a row's logits.
 
     Raises:
         ExportError: If the folder does not hold exactly the model's weights.
     """
-    factory = getattr(transformers, auto_class)
+    factory = model_class(AutoConfig.from_pretrained(str(folder)), auto_class)
     merged, loading = factory.from_pretrained(
         str(folder), dtype=torch.float32, local_files_only=True, output_loading_info=True
     )
@@ -102,11 +117,15 @@ def verify_folder(
             where=str(folder),
             expected=f"exactly the weights of `{type(merged).__name__}`",
         )
-    return compare(as_reference(reference), merged, batches, limits)
+    return compare(as_reference(reference), merged, batches, limits, logit_rows)
 
 
 def compare(
-    reference: nn.Module, merged: nn.Module, batches: Sequence[Batch], limits: Limits
+    reference: nn.Module,
+    merged: nn.Module,
+    batches: Sequence[Batch],
+    limits: Limits,
+    logit_rows: LogitRowsOf = next_tokens,
 ) -> Verification:
     """Compare two models on real positions; when they differ too much, find the layer.
 
@@ -115,11 +134,12 @@ def compare(
         merged: The model that is to say the same.
         batches: Held-out rows; padding is cut off.
         limits: Fixed beforehand.
+        logit_rows: How the task reads a row's logits.
 
     Raises:
         ExportError: If ``batches`` holds no position.
     """
-    seen = measure(reference, merged, batches)
+    seen = measure(reference, merged, batches, logit_rows)
     num_targets = max(seen.num_targets, 1)
     largest = float(seen.largest)
     # Not `>`: a NaN must fail.

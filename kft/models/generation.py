@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from kft.models.architecture import num_positions
+from kft.models.decoders import PROMPT, is_prefix
 from kft.tasks.causal_lm import prompt_ids
 
 
@@ -55,11 +56,13 @@ def generate_ids(
     *,
     max_new_tokens: int,
     sampling: dict[str, Any] | None = None,
+    use_cache: bool = True,
 ) -> list[list[int]]:
     """The new token ids for each prompt, the end token included where one was reached.
 
     Prompt and answer share the model's positions: where they are too few, answers get at least
-    half of them, and prompts lose their beginning.
+    half of them, and prompts lose their beginning. Of a prefix model the whole prompt sees
+    itself both ways, and the answer only its left; ``use_cache`` changes no token.
     """
     if not prompts:
         return []
@@ -75,6 +78,11 @@ def generate_ids(
     for row, ids in enumerate(prompts):  # on the left, so that answers begin side by side
         input_ids[row, width - len(ids) :] = torch.tensor(list(ids))
         attention_mask[row, width - len(ids) :] = 1
+    options = dict(sampling or {})
+    if is_prefix(model.config):
+        # The positions that transformers would count from this mask are wrong.
+        options["position_ids"] = (attention_mask.cumsum(1) - 1).clamp(min=0).to(model.device)
+        attention_mask *= PROMPT
     was_training = model.training
     model.eval()
     with torch.no_grad():
@@ -83,8 +91,8 @@ def generate_ids(
             attention_mask=attention_mask.to(model.device),
             max_new_tokens=max_new_tokens,
             do_sample=sampling is not None,
-            use_cache=True,
-            **(sampling or {}),
+            use_cache=use_cache,
+            **options,
         )
     model.train(was_training)
     ends = model.generation_config.eos_token_id

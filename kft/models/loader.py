@@ -13,7 +13,7 @@ import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from kft.errors import ModelError
 from kft.models.architecture import check_architecture
@@ -23,6 +23,9 @@ from kft.models.checkpoint_files import (
     check_weight_files,
     refused_pickle,
 )
+from kft.models.decoders import fit_attention, model_class, published_class
+from kft.models.heads import HeadOptions, check_complete, configure_head
+from kft.models.quantization import keep_4bit_layers_intact, quantization_config
 from kft.recipe.schema import ModelSection
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -54,6 +57,10 @@ def load_config(section: ModelSection) -> Any:
 
 _DROPOUT_KEYS = (
     "attn_pdrop",
+    "attention_probs_dropout_prob",
+    "classifier_dropout",
+    "hidden_dropout_prob",
+    "summary_last_dropout",
     "embd_pdrop",
     "resid_pdrop",
     "attention_dropout",
@@ -88,7 +95,7 @@ def load_tokenizer(section: ModelSection) -> Any:
     except Exception as cause:  # tokenizers raises the bare class
         check_json(folder, ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"])
         raise _unreadable(section, "tokenizer", cause) from cause
-    if tokenizer.eos_token_id is None:
+    if tokenizer.eos_token_id is None and tokenizer.sep_token_id is None:
         raise ModelError(
             f"The tokenizer of `{place}` has no end token, so an answer could never end",
             where="`model.tokenizer`" if section.tokenizer else "`model.name_or_path`",
@@ -107,8 +114,27 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def load_model(
-    section: ModelSection, *, auto_class: str, dtype: torch.dtype, device: torch.device
+    section: ModelSection,
+    *,
+    auto_class: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    head: HeadOptions | None = None,
 ) -> Any:
+    """As :func:`load_model_with_head`, the model alone."""
+    return load_model_with_head(
+        section, auto_class=auto_class, dtype=dtype, device=device, head=head
+    )[0]
+
+
+def load_model_with_head(
+    section: ModelSection,
+    *,
+    auto_class: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    head: HeadOptions | None = None,
+) -> tuple[Any, list[str]]:
     """The checkpoint's weights in a transformers model on ``device``, in eval mode.
 
     Args:
@@ -116,67 +142,52 @@ def load_model(
         auto_class: Name of the transformers class that fits the task.
         dtype: Precision of the weights that are not quantized, and of 4-bit computation.
         device: Where the weights go.
+        head: What the last layer is to say; ``None`` is the checkpoint's own.
+
+    Returns:
+        The model, and the names of its weights that the checkpoint did not have: only those of
+        a head that it was never trained with, drawn with the head's seed.
 
     Raises:
         ModelError: If the checkpoint can't be read, or its weights don't fill the model: kft
             never trains on weights that were silently drawn at random.
     """
+    head = head or HeadOptions()
     config = load_config(section)
-    check_architecture(config, auto_class)
+    fit_attention(config, auto_class, section.attention)
+    configure_head(config, head, auto_class)
+    check_architecture(config, auto_class, section.attention)
     if section.init != "random" and Path(section.name_or_path).is_dir():
         check_weight_files(Path(section.name_or_path))
-    factory = getattr(transformers, auto_class)
+    factory = model_class(config, auto_class)
     options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": section.trust_remote_code}
     if section.attn_implementation != "auto":
         options["attn_implementation"] = section.attn_implementation
+    new: list[str] = []
     try:
         if section.init == "random":
             model = factory.from_config(config, **options).to(device)
         else:
-            model, loading = factory.from_pretrained(
-                section.name_or_path,
-                config=config,
-                revision=section.revision,
-                quantization_config=quantization_config(section, dtype),
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # told by `_check_complete`, with both shapes
-                device_map={"": device},
-                **options,
-            )
-            _check_complete(section, model, loading)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(head.seed)
+                model, loading = factory.from_pretrained(
+                    section.name_or_path,
+                    config=config,
+                    revision=section.revision,
+                    quantization_config=quantization_config(section, dtype, auto_class, config),
+                    output_loading_info=True,
+                    ignore_mismatched_sizes=True,  # told by `check_complete`, with both shapes
+                    device_map={"": device},
+                    **options,
+                )
+            new = check_complete(section.name_or_path, model, loading, auto_class)
     except UnpicklingError as cause:
         raise refused_pickle(section.name_or_path, cause) from cause
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as cause:
         raise _unreadable(section, "weights", cause) from cause
     keep_4bit_layers_intact(model)
     model.eval()
-    return model
-
-
-def quantization_config(section: ModelSection, dtype: torch.dtype) -> Any:
-    """The bitsandbytes configuration that ``model.quantization`` stands for, or ``None``."""
-    if section.quantization == "none":
-        return None
-    if section.quantization == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type=section.quantization,
-        bnb_4bit_use_double_quant=section.double_quant,
-        bnb_4bit_compute_dtype=dtype,
-    )
-
-
-def keep_4bit_layers_intact(model: torch.nn.Module) -> None:
-    """Stop bitsandbytes from repacking 4-bit weights in place at the first evaluation.
-
-    On CPUs with avx512_bf16 it does so in an eval forward without gradients, after which
-    training gets no gradient and merging gives garbage.
-    """
-    module: Any
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+    return model, new
 
 
 def vocabulary_rows(model: Any) -> int:
@@ -198,6 +209,9 @@ def weights_sha256(name_or_path: str) -> str | None:
 
 def clean_generation_config(model: Any, tokenizer: Any) -> None:
     """Give the model the tokenizer's end and padding tokens; KoGPT2's config has others."""
+    model.config.pad_token_id = tokenizer.pad_token_id
+    if not model.can_generate():
+        return
     config = model.generation_config or GenerationConfig()
     ends = config.eos_token_id if config.eos_token_id is not None else []
     ends = list(ends) if isinstance(ends, list) else [ends]
@@ -207,7 +221,6 @@ def clean_generation_config(model: Any, tokenizer: Any) -> None:
     config.pad_token_id = tokenizer.pad_token_id
     config.bos_token_id = tokenizer.bos_token_id
     model.generation_config = config
-    model.config.pad_token_id = tokenizer.pad_token_id
 
 
 def _check_name(place: str, where: str) -> None:
@@ -219,25 +232,6 @@ def _check_name(place: str, where: str) -> None:
             f"There is no checkpoint folder `{place}`",
             where=where,
             expected="a folder with `config.json`, or a name on the hub (`skt/kogpt2-base-v2`)",
-        )
-
-
-def _check_complete(section: ModelSection, model: Any, loading: dict[str, Any]) -> None:
-    place = section.name_or_path
-    for name, given, wanted in sorted(loading["mismatched_keys"]):
-        raise ModelError(
-            f"The weight `{name}` has the shape {tuple(given)} and `config.json` asks for "
-            f"{tuple(wanted)}",
-            where=place,
-            expected="weights and configuration of the same model",
-        )
-    missing = sorted(str(key) for key in loading["missing_keys"])
-    if missing:
-        raise ModelError(
-            f"The checkpoint lacks {len(missing)} of the weights that "
-            f"`{type(model).__name__}` needs, first `{missing[0]}`",
-            where=place,
-            expected="a checkpoint of this architecture with all its weights",
         )
 
 
@@ -286,6 +280,6 @@ def keeps_positions(model: Any) -> bool:
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     return (
         hasattr(transformers.modeling_utils, "slice_logits_to_keep")
-        and type(base).__module__.startswith("transformers.models.")
+        and hasattr(transformers, published_class(base))
         and "logits_to_keep" in inspect.signature(base.forward).parameters
     )

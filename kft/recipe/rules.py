@@ -15,6 +15,7 @@ from kft.recipe.conflict import Conflict
 from kft.recipe.data_rules import DATA_RULES
 from kft.recipe.keys import keys, one_of
 from kft.recipe.schema import Recipe
+from kft.recipe.task_rules import prefix_has_a_prompt, task_fits_the_rows
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SIZE = re.compile(r"[0-9]+(\.[0-9]+)?[KMGT]B")
@@ -201,6 +202,8 @@ _RULES: tuple[Callable[[Recipe], Iterator[Conflict]], ...] = (
     _evaluation_has_rows,
     _initialization_is_possible,
     _target_modules_can_match,
+    prefix_has_a_prompt,
+    task_fits_the_rows,
     _lists_have_something,
     _layers_count_from_zero,
     _numbers_are_finite,

@@ -13,7 +13,13 @@ from pydantic import Field
 
 from kft.recipe.section import Section, SourceSection
 
-TaskName = Literal["causal_lm"]
+TaskName = Literal[
+    "causal_lm",
+    "sequence_classification",
+    "sequence_regression",
+    "token_classification",
+    "masked_lm",
+]
 Method = Literal["lora", "qlora", "full"]
 Quantization = Literal["none", "nf4", "fp4", "int8"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -80,6 +86,12 @@ class ModelSection(Section):
     )
     dropout: Fraction = Field(
         0.0, description="Dropout of the checkpoint's own layers; replaces what its config says."
+    )
+    attention: Literal["causal", "prefix"] = Field(
+        "causal",
+        description="What tokens see with `task: causal_lm`. `causal`: those before them; "
+        "`prefix`: the prompt sees itself both ways, an answer only its left "
+        "(checkpoints of encoders: BERT, RoBERTa, ELECTRA).",
     )
     trust_remote_code: bool = Field(
         False, description="Run Python code from the checkpoint; needs a pinned `revision`."
@@ -274,7 +286,12 @@ class ExportSection(Section):
 class Recipe(Section):
     """One fine-tuning run."""
 
-    task: TaskName = Field("causal_lm", description="What is learned.")
+    task: TaskName = Field(
+        "causal_lm",
+        description="What is learned. `causal_lm`: text from left to right; "
+        "`sequence_classification`: the class of a text or pair; `sequence_regression`: its "
+        "number; `token_classification`: a tag for each word; `masked_lm`: hidden words.",
+    )
     model: ModelSection = Field(description="The checkpoint.")
     adapter: AdapterSection = Field(
         default_factory=AdapterSection, description="What of it is trained."

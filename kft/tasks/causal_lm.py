@@ -14,11 +14,15 @@ from kft.tasks.task import (
     Batch,
     EncodeOptions,
     Example,
+    Head,
+    LabelUse,
+    LogitRows,
     Message,
     Record,
     Rendered,
     Renderer,
     Tokenizer,
+    Window,
 )
 
 
@@ -27,6 +31,13 @@ class CausalLM:
 
     name = "causal_lm"
     auto_class = "AutoModelForCausalLM"
+    head: Head = "language"
+    label_as: LabelUse = "answer"
+    answers_in_text = True
+
+    def for_tokenizer(self, tokenizer: Tokenizer) -> CausalLM:
+        """Itself."""
+        return self
 
     def encode(
         self, record: Record, tokenizer: Tokenizer, renderer: Renderer, options: EncodeOptions
@@ -116,6 +127,17 @@ class CausalLM:
             num_counted=sum(example.num_targets for example in examples),
         )
 
+    def window(self, window: Window, *, seed: int, step: int) -> Window:
+        """As it is."""
+        return window
+
+    def logit_rows(self, logits: Tensor, labels: Tensor) -> LogitRows:
+        """Every position's tokens, and the one that it is to predict."""
+        positions, wanted = next_token_targets(labels)
+        targets = torch.full_like(labels[0], IGNORE_INDEX)  # (T,)
+        targets[positions] = wanted
+        return LogitRows(logits[0], targets)
+
     def with_loss(self, model: nn.Module, *, keeps_positions: bool) -> NextTokenLoss:
         """The module that accelerate prepares: body, head and loss in one forward."""
         return NextTokenLoss(model, keeps_positions=keeps_positions)
@@ -198,7 +220,8 @@ def encode_pieces(rendered: Rendered, tokenizer: Tokenizer) -> tuple[list[int], 
     """Ids and labels of a rendering.
 
     The first prompt's ids are exactly those it has alone, as it will be at generation: where a
-    token would reach over the cut, the two sides are encoded separately.
+    token would reach over the cut, the two sides are encoded separately. So they are by the
+    tokenizer of an encoder, to which an answer right behind its prompt is the end of a word.
 
     Returns:
         ``input_ids`` and ``labels``, of one length.
@@ -206,10 +229,12 @@ def encode_pieces(rendered: Rendered, tokenizer: Tokenizer) -> tuple[list[int], 
     input_ids: list[int] = []
     labels: list[int] = []
     text = ""
+    end = tokenizer.eos_token_id
+    is_encoder = end is not None and getattr(tokenizer, "sep_token_id", None) == end
     for piece, is_target in rendered.pieces:
         text += piece
         whole = list(tokenizer(text, add_special_tokens=False).input_ids)
-        if whole[: len(input_ids)] == input_ids:
+        if not is_encoder and whole[: len(input_ids)] == input_ids:
             added = whole[len(input_ids) :]
         else:
             added = list(tokenizer(piece, add_special_tokens=False).input_ids)

@@ -12,7 +12,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from kft.ops.losses import IGNORE_INDEX, LossSum
+from kft.ops.losses import IGNORE_INDEX as IGNORE_INDEX
+from kft.ops.losses import LossSum as LossSum
 
 Message = Mapping[str, str]
 """One turn: ``role`` and ``content``; a user turn may carry ``input`` (Alpaca's context)."""
@@ -22,7 +23,7 @@ Message = Mapping[str, str]
 class Record:
     """One row of the user's data after its columns were given their roles.
 
-    Exactly one of ``text`` and ``messages`` is set.
+    Exactly one of ``text``, ``messages`` and ``tokens`` is set.
 
     Args:
         text: Running text, every token of which is a target; or what is labelled or tagged.
@@ -60,6 +61,12 @@ class Example:
         was_truncated: Tokens were cut from it.
         end_is_target: The end token is among its targets, or the text goes on in another example.
         label: As in :class:`Record`.
+        token_type_ids: Aligned with ``input_ids``: 1 on the second text of a pair.
+        prompt_length: Tokens at the beginning that see each other in both directions.
+        value: As in :class:`Record`.
+        label_ids: One entry per label name: 1 where the row has it, else 0.
+        word_ids: Aligned with ``input_ids``: the number of the word that a token is part of,
+            -1 for special tokens.
     """
 
     input_ids: list[int]
@@ -69,6 +76,11 @@ class Example:
     was_truncated: bool = False
     end_is_target: bool = True
     label: int | None = None
+    token_type_ids: list[int] | None = None
+    prompt_length: int | None = None
+    value: float | None = None
+    label_ids: list[int] | None = None
+    word_ids: list[int] | None = None
 
     @property
     def num_targets(self) -> int:
@@ -102,12 +114,14 @@ class Batch:
         labels: What is to be predicted. Where targets are tokens: int64 (B, T), aligned with
             ``input_ids``, ``IGNORE_INDEX`` where not a target. Where they are rows: one entry
             per row or document.
-        attention_mask: int64 (B, T), 1 on tokens, 0 on padding; ``None``: no padding.
+        attention_mask: int64 (B, T), 1 on tokens, 0 on padding; ``None``: no padding. With prefix
+            attention 2 on the tokens of the prompt.
         position_ids: int64 (B, T), restarting with each document; ``None`` for 0, 1, 2, ...
         num_tokens: Number of tokens that are not padding.
         num_counted: What the sum of its losses is divided by: targets, rows or labels.
         documents: Where the documents of the row begin and end.
         token_type_ids: int64 (B, T), for models that tell two texts apart by them.
+        word_ids: int64 (B, T), as in :class:`Example`; for tasks that mask whole words.
     """
 
     input_ids: Tensor
@@ -118,6 +132,7 @@ class Batch:
     num_counted: int
     documents: Documents | None = None
     token_type_ids: Tensor | None = None
+    word_ids: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on ``device``."""
@@ -132,6 +147,7 @@ class Batch:
             attention_mask=move(self.attention_mask),
             position_ids=move(self.position_ids),
             token_type_ids=move(self.token_type_ids),
+            word_ids=None,  # read when the batch is made, not by the model
         )
 
 
@@ -168,7 +184,7 @@ class Tokenizer(Protocol):
     eos_token_id: int | None
     pad_token_id: int | None
 
-    def __call__(self, text: str, *, add_special_tokens: bool = True) -> Any:
+    def __call__(self, text: Any, *args: Any, **options: Any) -> Any:
         """Token ids of ``text`` under ``.input_ids``."""
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
@@ -185,10 +201,12 @@ class EncodeOptions:
     Args:
         max_length: Tokens per row at most.
         on_too_long: What happens to a longer row.
+        labels: Names of the labels, in the order of their numbers.
     """
 
     max_length: int
     on_too_long: OnTooLong = "truncate"
+    labels: tuple[str, ...] = ()
 
 
 class LossModule(Protocol):
@@ -201,11 +219,43 @@ class LossModule(Protocol):
         """The same for each row: ``total`` and ``count`` of shape (B,)."""
 
 
+class LogitRows(NamedTuple):
+    """What a model said, as rows that two models can be compared by.
+
+    Args:
+        logits: float (N, K), over K choices each.
+        targets: int64 (N,), the choice that was right; ``IGNORE_INDEX`` where none is known.
+    """
+
+    logits: Tensor
+    targets: Tensor
+
+
+LabelUse = Literal["answer", "class", "value"]
+Head = Literal["language", "classes", "number"]
+"""What the last layer says: tokens of the vocabulary, classes with names, or one number."""
+
+
 class Task(Protocol):
-    """What one value of the recipe's ``task`` does; a value passed in, not a base class."""
+    """What one value of the recipe's ``task`` does; a value passed in, not a base class.
+
+    Args:
+        name: The recipe's name for it.
+        auto_class: Name of the transformers class that fits it.
+        head: What the model's last layer says.
+        label_as: What becomes of a row with a label: a conversation that answers with its name,
+            a class, or a number.
+        answers_in_text: It renders conversations, and samples can be generated.
+    """
 
     name: str
     auto_class: str
+    head: Head
+    label_as: LabelUse
+    answers_in_text: bool
+
+    def for_tokenizer(self, tokenizer: Tokenizer) -> Task:
+        """The task with what it has to know of the tokenizer beside rows."""
 
     def encode(
         self, record: Record, tokenizer: Tokenizer, renderer: Renderer, options: EncodeOptions
@@ -220,8 +270,19 @@ class Task(Protocol):
     def collate(self, examples: Sequence[Example], pad_token_id: int) -> Batch:
         """Pad examples to one micro-batch."""
 
+    def window(self, window: Window, *, seed: int, step: int) -> Window:
+        """The window as this step sees it; a pure function of its arguments."""
+
     def with_loss(self, model: torch.nn.Module, *, keeps_positions: bool) -> LossModule:
         """The model with its loss, as one module for accelerate to prepare."""
+
+    def logit_rows(self, logits: Tensor, labels: Tensor) -> LogitRows:
+        """A row's logits, as transformers' own class gives them, with what was right.
+
+        Args:
+            logits: Of one row: (1, T, V), (1, T, C) or (1, C).
+            labels: The row's part of :class:`Batch`'s.
+        """
 
 
 @dataclass(frozen=True)
@@ -237,21 +298,3 @@ class Dataset:
     examples: Sequence[Example]
     num_rows: int
     dropped: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-
-__all__ = [
-    "IGNORE_INDEX",
-    "Batch",
-    "Dataset",
-    "Documents",
-    "EncodeOptions",
-    "Example",
-    "LossSum",
-    "Message",
-    "Record",
-    "Rendered",
-    "Renderer",
-    "Task",
-    "Tokenizer",
-    "Window",
-]

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from kft.errors import ModelError
-from kft.models.adapters import add_adapter, count_parameters, target_modules
+from kft.models.adapters import add_adapter, count_parameters
 from kft.models.loader import keeps_positions, load_model
+from kft.models.target_modules import target_modules
 from kft.recipe.schema import AdapterSection, ModelSection
 from kft.tasks.causal_lm import CausalLM
 from kft.tasks.task import Example

@@ -1,0 +1,111 @@
+"""What a batch is to a model's forward: the keyword arguments, with positions and masks."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kft.tasks.task import Batch, Documents
+
+
+def plain_model(model: Any) -> Any:
+    """The transformers model inside a PEFT model, with the adapter's layers in it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def model_inputs(model: Any, batch: Batch) -> dict[str, Any]:
+    """Keyword arguments of a transformers forward, for its body or its class with a head.
+
+    Args:
+        model: The transformers model, without PEFT's wrapper.
+        batch: Padded on either side, or one row of documents.
+    """
+    inputs: dict[str, Any] = {"input_ids": batch.input_ids}
+    if batch.documents is not None:
+        inputs["attention_mask"] = document_mask(
+            batch.documents, next(model.parameters()).dtype, batch.input_ids.device,
+            is_causal=is_causal(model),
+        )  # fmt: skip
+    elif batch.attention_mask is not None:
+        inputs["attention_mask"] = batch.attention_mask
+    positions = batch_positions(batch, model)
+    if positions is not None:
+        inputs["position_ids"] = positions
+    if batch.token_type_ids is not None and getattr(model.config, "type_vocab_size", 0) > 1:
+        inputs["token_type_ids"] = batch.token_type_ids
+    if is_causal(model):
+        inputs["use_cache"] = False
+    return inputs
+
+
+def is_causal(model: Any) -> bool:
+    """Whether the model's tokens see only those before them; else they see all."""
+    return bool(
+        getattr(getattr(model, "config", None), "is_decoder", False)
+        or "past_key_values" in inspect.signature(model.forward).parameters
+    )
+
+
+def first_position(model: Any) -> int:
+    """Number of the first position: RoBERTa counts from behind its padding token's id."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return 0 if module.padding_idx is None else module.padding_idx + 1
+    return 0
+
+
+def batch_positions(batch: Batch, model: Any) -> Tensor | None:
+    """int64 (B, T), as the model numbers them; ``None``: it does so itself, from the left."""
+    if batch.position_ids is not None or batch.attention_mask is None:
+        return batch.position_ids
+    real = batch.attention_mask > 0  # (B, T)
+    if bool(real[:, 0].all()):  # padded on the right, where positions count for nothing
+        return None
+    return (real.long().cumsum(1) - 1).clamp(min=0) + first_position(model)
+
+
+def ends(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Where each row or document stands: its row, its first and its last token.
+
+    Returns:
+        Three int64 tensors (R,), R rows or documents.
+    """
+    device = batch.input_ids.device
+    if batch.documents is not None:
+        lengths = torch.tensor(batch.documents.lengths, device=device)
+        last = lengths.cumsum(0) - 1
+        return torch.zeros_like(last), last - lengths + 1, last
+    rows, width = batch.input_ids.shape
+    every = torch.arange(rows, device=device)
+    if batch.attention_mask is None:
+        return every, torch.zeros_like(every), torch.full_like(every, width - 1)
+    real = (batch.attention_mask > 0).long()
+    first = real.argmax(1)
+    return every, first, first + real.sum(1) - 1
+
+
+def document_numbers(batch: Batch) -> Tensor:
+    """int64 (B, T): the row or document that each token belongs to, counted from 0."""
+    rows, width = batch.input_ids.shape
+    device = batch.input_ids.device
+    if batch.documents is None:
+        return torch.arange(rows, device=device).unsqueeze(1).expand(rows, width)
+    lengths = torch.tensor(batch.documents.lengths, device=device)
+    numbers = torch.arange(len(lengths), device=device)
+    return torch.repeat_interleave(numbers, lengths).unsqueeze(0)
+
+
+def document_mask(
+    documents: Documents, dtype: torch.dtype, device: torch.device, *, is_causal: bool
+) -> Tensor:
+    """Added to the scores: 0 within a document, the smallest number elsewhere; (1, 1, T, T)."""
+    lengths = torch.tensor(documents.lengths, device=device)
+    numbers = torch.repeat_interleave(torch.arange(len(lengths), device=device), lengths)  # (T,)
+    sees = numbers[:, None] == numbers[None, :]
+    if is_causal:
+        sees = sees.tril()
+    mask = torch.zeros(sees.shape, dtype=dtype, device=device)
+    return mask.masked_fill(~sees, torch.finfo(dtype).min)[None, None]
