@@ -49,7 +49,9 @@ SCRIPTS = ("other", "hangul", "hanja", "latin", "digits", "space")
 """Names of the values of :func:`scripts`."""
 
 FILLERS = "\u3164\uffa0\u115f\u1160"
-ZERO_WIDTHS = "\u00ad\u034f\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff"
+ZERO_WIDTHS = (
+    "\u00ad\u034f\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff"
+)
 WIDE_SPACES = (
     "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000\x0b\x0c\x1c\x1d\x1e\x1f\x85"
@@ -75,8 +77,11 @@ _LATIN = (
 _DIGITS = ((0x30, 0x3A), (0xFF10, 0xFF1A))
 _COMBINING = ((0x300, 0x370), (0x1AB0, 0x1B00), (0x20D0, 0x2100), (0x3099, 0x309B))
 _COMPATIBILITY_HANJA = ((0xF900, 0xFB00), (0x2F800, 0x2FA20))
-WINDOWS_1252 = {bytes([code]).decode("cp1252"): code for code in range(0x80, 0xA0) if code not in
-                {0x81, 0x8D, 0x8F, 0x90, 0x9D}}
+WINDOWS_1252 = {
+    bytes([code]).decode("cp1252"): code
+    for code in range(0x80, 0xA0)
+    if code not in {0x81, 0x8D, 0x8F, 0x90, 0x9D}
+}
 """Characters that Windows-1252 has where Latin-1 has control characters, with their bytes."""
 
 

@@ -25,7 +25,7 @@ _CLEAN = re.compile(r"[가-힣ㄱ-ㅎㅏ-ㅣ\n !-%'-~]*")
 
 
 def clean_text(text: str) -> tuple[str, list[str]]:
-    """Mend a text.
+    r"""Mend a text.
 
     The steps are repeated until none changes anything, so cleaning twice is cleaning once.
 
@@ -36,7 +36,7 @@ def clean_text(text: str) -> tuple[str, list[str]]:
         The mended text, and the names of the steps that changed it, in their order.
 
     Example:
-        >>> clean_text("\\u1112\\u1161\\u11ab\\u200b글 ㅋㅋㅋㅋㅋ &lt;3")
+        >>> clean_text("\u1112\u1161\u11ab\u200b글 ㅋㅋㅋㅋㅋ &lt;3")
         ('한글 ㅋㅋㅋㅋㅋ <3', ['NFC', 'unseen characters', 'HTML entities'])
         >>> clean_text("그대로")
         ('그대로', [])

@@ -1,6 +1,6 @@
 """Rows that say the same: repeated ones, held-out rows that were trained on, labels that disagree.
 
-Texts are compared by 64-bit hashes, 17 bytes a row, so two million rows take 34 MB. Among two
+Texts are compared by 64-bit hashes, 18 bytes a row, so two million rows take 36 MB. Among two
 million texts the chance that any two different ones share a hash is one in ten million.
 """
 
@@ -36,7 +36,7 @@ class TextKeys:
     def __init__(self) -> None:
         self._exact = array("Q")
         self._loose = array("Q")
-        self._labels = array("b")
+        self._labels = array("h")
 
     def add(self, text: str, label: int | None = None) -> None:
         """Take in the text of a row.
@@ -44,13 +44,13 @@ class TextKeys:
         Args:
             text: What makes the row what it is: for labelled rows the text alone, else prompt
                 and answer.
-            label: Index of its label, below 127; ``None`` where answers are no labels.
+            label: Index of its label, below 32,768; ``None`` where answers are no labels.
         """
         exact = _hash(text)
         loose = loosened(text)
         self._exact.append(exact)
         self._loose.append(exact if loose == text else _hash(loose))
-        self._labels.append(-1 if label is None else min(label, 127))
+        self._labels.append(-1 if label is None else label)
 
     @property
     def exact(self) -> np.ndarray:
@@ -64,8 +64,8 @@ class TextKeys:
 
     @property
     def labels(self) -> np.ndarray:
-        """Index of each row's label, int8 (rows,); -1 where it has none."""
-        return np.array(self._labels, dtype=np.int8)
+        """Index of each row's label, int16 (rows,); -1 where it has none."""
+        return np.array(self._labels, dtype=np.int16)
 
     def num_distinct(self) -> int:
         """Number of different texts; an empty one counts as a text."""
@@ -92,6 +92,14 @@ class TextKeys:
         differs = np.flatnonzero(self.labels != self.labels[first][which])
         texts, rows = np.unique(which[differs], return_index=True)
         return len(texts), np.sort(differs[rows])
+
+    def num_exactly_in(self, trained: TextKeys) -> int:
+        """Number of rows whose text stands in other rows as it is, whatever the label."""
+        return int(np.isin(self.exact, trained.exact).sum())
+
+    def first_like(self, loose_key: int) -> int:
+        """The first row whose text is, loosened, that of a hash; there must be one."""
+        return int(np.argmax(self.loose == np.uint64(loose_key)))
 
     def standing_in(self, trained: TextKeys) -> np.ndarray:
         """Rows whose text, loosened, stands in other rows, whatever the label; int64, ascending."""

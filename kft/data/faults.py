@@ -100,9 +100,7 @@ FAULTS = {
     "half-width jamo": Fault(
         "warning", "half-width jamo (U+FFA1 to U+FFDC)", f"{_COPY} with usual ones."
     ),
-    "entity": Fault(
-        "warning", "HTML entities such as `&amp;`", f"{_COPY} with them decoded."
-    ),
+    "entity": Fault("warning", "HTML entities such as `&amp;`", f"{_COPY} with them decoded."),
     "tag": Fault("warning", "HTML tags", "Take the text out of the markup before training."),
     "url": Fault("note", "web addresses: the model learns to make some up"),
     "privacy": Fault(
@@ -116,9 +114,7 @@ FAULTS = {
     "hanja": Fault("note", "Hanja"),
     "foreign letters": Fault("note", "kana or Cyrillic letters"),
     "not korean": Fault("note", "rows without any Hangul"),
-    "empty": Fault(
-        "warning", "texts without anything to see", f"{_COPY} without such rows."
-    ),
+    "empty": Fault("warning", "texts without anything to see", f"{_COPY} without such rows."),
     "long row": Fault("note", "texts of more than 20,000 characters"),
 }
 """Name -> fault, in the order in which they are looked for."""
@@ -155,6 +151,12 @@ _PRIVATE = re.compile(
     r")(?![\d-])"
 )
 
+_BY_PATTERN = (
+    (of_kind.MARKUP, "tag", _TAG),
+    (of_kind.URL_SIGN, "url", _URL),
+    (of_kind.DIGIT, "privacy", _PRIVATE),
+)
+
 
 def decoded_entity(entity: str) -> str | None:
     """The character of an HTML entity; ``None`` where there is none that could be meant.
@@ -167,9 +169,7 @@ def decoded_entity(entity: str) -> str | None:
     return None if character in {entity, ""} or "\ufffd" in character else character
 
 
-def faults_at_close_look(
-    text: str, kind: int, *, is_suspect: bool
-) -> Iterator[tuple[str, str]]:
+def faults_at_close_look(text: str, kind: int, *, is_suspect: bool) -> Iterator[tuple[str, str]]:
     """The faults that patterns find in a text.
 
     Args:
@@ -190,19 +190,13 @@ def faults_at_close_look(
             yield "mangled", ""
     if kind & (of_kind.CONJOINING_JAMO | of_kind.COMBINING):
         yield from _composition(text, kind)
-    if kind & of_kind.ZERO_WIDTH:
-        found = ZERO_WIDTH.search(text)
-        if found:
-            yield "zero width", f", first {of_kind.name_of(found[0])}"
-    if kind & of_kind.MARKUP:
-        if any(decoded_entity(entity) is not None for entity in ENTITY.findall(text)):
-            yield "entity", ""
-        if _TAG.search(text):
-            yield "tag", ""
-    if kind & of_kind.URL_SIGN and _URL.search(text):
-        yield "url", ""
-    if kind & of_kind.DIGIT and _PRIVATE.search(text):
-        yield "privacy", ""
+    if kind & of_kind.ZERO_WIDTH and (found := ZERO_WIDTH.search(text)):
+        yield "zero width", f", first {of_kind.name_of(found[0])}"
+    for bit, name, pattern in _BY_PATTERN:
+        if kind & bit and pattern.search(text):
+            yield name, ""
+    if kind & of_kind.MARKUP and any(map(decoded_entity, ENTITY.findall(text))):
+        yield "entity", ""
 
 
 def _composition(text: str, kind: int) -> Iterator[tuple[str, str]]:

@@ -41,11 +41,11 @@ _FEW_DIGITS = 9
 
 
 class TextHealth:
-    """Looks at every text and remembers how often each fault occurs, and where first.
+    r"""Looks at every text and remembers how often each fault occurs, and where first.
 
     Example:
         >>> health = TextHealth()
-        >>> health.add("안녕\\u200b하세요", "rows.csv:2", "질문")
+        >>> health.add("안녕\u200b하세요", "rows.csv:2", "질문")
         >>> [finding.where for finding in health.findings()]
         ['rows.csv:2']
     """
@@ -135,9 +135,7 @@ class _Column:
         starts = np.concatenate([[0], np.cumsum(lengths + 1)[:-1]])
         bits = of_kind.kinds()[codes]
         kinds = np.bitwise_or.reduceat(bits, starts)
-        self.scripts += np.bincount(
-            of_kind.scripts()[codes], minlength=len(of_kind.SCRIPTS)
-        )
+        self.scripts += np.bincount(of_kind.scripts()[codes], minlength=len(of_kind.SCRIPTS))
         self.scripts[of_kind.SCRIPTS.index("space")] -= len(lengths)
         self.num_rows += len(lengths)
         self.num_korean += int(((kinds & of_kind.HANGUL) != 0).sum())
