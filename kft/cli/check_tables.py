@@ -10,7 +10,7 @@ import click
 from rich.cells import cell_len
 
 from kft.cli.messages import finding_text, visible, with_colors
-from kft.cli.tables import value_text
+from kft.cli.tables import pairs, value_text
 
 if TYPE_CHECKING:
     from kft.api.check import Check
@@ -80,12 +80,12 @@ def copy_text(copy: CleanCopy) -> str:
     facts = {
         "mended copy": copy.folder,
         "rows": f"{copy.num_written:,} of {copy.num_read:,}, {copy.num_changed:,} changed",
-        **{name: f"{count:,} texts" for name, count in copy.changes.items()},
-        **{name: f"{count:,} rows left out" for name, count in copy.dropped.items()},
-        "each change": copy.changes_file,
+        **{f"changed: {name}": f"{count:,} texts" for name, count in copy.changes.items()},
+        **{f"left out: {name}": f"{count:,} rows" for name, count in copy.dropped.items()},
+        "list of changes": copy.changes_file,
         "to use it": " ".join(copy.overrides),
     }
-    return _lines(iter(facts.items()), max(_NARROWEST, 10_000))
+    return pairs(facts)
 
 
 def _verdict(check: Check) -> str:
@@ -124,7 +124,7 @@ def _sections_text(
 
 
 def _model(section: Mapping[str, Any]) -> Facts:
-    yield "", f"{section['name_or_path']} ({section['model_type']})"
+    yield "name", f"{section['name_or_path']} ({section['model_type']})"
     if section["positions"] is not None:
         yield "positions", f"{section['positions']:,}"
 
@@ -141,16 +141,16 @@ def _data(section: Mapping[str, Any]) -> Facts:
 
 
 def _rows(section: Mapping[str, Any]) -> Facts:
-    yield "", f"{section['train']:,} to train on, {section['held_out']:,} held out"
-    yield "different texts", f"{section['distinct_texts']:,}"
-    for key, words in (
-        ("repeated", "repeat an earlier row"),
-        ("nearly_repeated", "repeat one but for case, spaces or signs"),
-        ("conflicting_texts", "texts have several labels"),
-        ("leaked", "held-out rows stand in the training rows"),
+    yield "used", f"{section['train']:,} to train on, {section['held_out']:,} held out"
+    yield "different", f"{section['distinct_texts']:,} texts to train on"
+    for key, name, words in (
+        ("repeated", "repeated", "rows"),
+        ("nearly_repeated", "nearly repeated", "rows, but for case, spaces or signs"),
+        ("conflicting_texts", "several labels", "texts"),
+        ("leaked", "leaked", "held-out rows stand in the training rows"),
     ):
         if section[key]:
-            yield "", f"{section[key]:,} {words}"
+            yield name, f"{section[key]:,} {words}"
 
 
 def _text(section: Mapping[str, Any]) -> Facts:
@@ -171,7 +171,7 @@ def _labels(section: Mapping[str, Any]) -> Facts:
 
 
 def _tokens(section: Mapping[str, Any], bars: str) -> Facts:
-    yield "", f"{section['tokens']:,} in {section['rows']:,} rows"
+    yield "total", f"{section['tokens']:,} in {section['rows']:,} rows"
     yield "targets", f"{section['targets']:,} ({section['target_share']:.0%})"
     drawn = _histogram(section["histogram"]["rows"], bars)
     yield "per row", f"{section['shortest']} {drawn} {section['longest']}"
@@ -198,9 +198,8 @@ def _training(section: Mapping[str, Any]) -> Facts:
 def _histogram(rows: Sequence[int], bars: str) -> str:
     """A bar for each bin, as high as its rows; an empty bin is a space."""
     highest = max(rows, default=0) or 1
-    return "".join(
-        bars[min(len(bars) - 1, count * len(bars) // highest)] if count else " " for count in rows
-    )
+    heights = [-(-count * len(bars) // highest) for count in rows]  # rounded up
+    return "".join(bars[height - 1] if height else " " for height in heights)
 
 
 def _lines(facts: Facts, width: int, title: str | None = None) -> str:
@@ -211,8 +210,6 @@ def _lines(facts: Facts, width: int, title: str | None = None) -> str:
     lines = [] if title is None else [title]
     for name, value in rows:
         head = f"{indent}{name}{' ' * (labels - cell_len(name))}{_GAP if labels else ''}"
-        if not name and not labels:
-            head = indent
         for number, line in enumerate(_wrapped(value, width - cell_len(head))):
             lines.append((head if number == 0 else " " * cell_len(head)) + line)
     return "\n".join(lines)
