@@ -205,7 +205,7 @@ TEXT = [
     text("no-break space", "안녕\u00a0하세요", "안녕 하세요", "first U+00A0 NO-BREAK SPACE"),
     text("ideographic space", "안녕\u3000하세요", "안녕 하세요", "first U+3000"),
     text("full width", "ＡＢＣ마트", "ABC마트", "full-width letters"),
-    text("half-width jamo", "안녕 ﾻﾻ", "안녕 ㅅㅅ", "half-width jamo"),
+    text("half-width jamo", "안녕 ﾻﾻ", "안녕 ㅋㅋ", "half-width jamo"),
     text("entity", "톰&amp;제리", "톰&제리", "HTML entities"),
     text("entity by number", "&#39;비밀&#39;", "'비밀'", "HTML entities"),
     text("tag", "첫 줄<br/>둘째 줄", "첫 줄 <- 둘째 줄 >ㅁ<", "HTML tags"),

@@ -78,13 +78,17 @@ def dropped_findings(dropped: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
 
 
 def held_out_findings(train: Sequence[Record], held_out: Sequence[Record]) -> list[Finding]:
-    """What the texts of both sides show, and whether held-out rows were trained on."""
-    return report_on_rows(
+    """What is wrong with the texts of both sides, and whether held-out rows were trained on.
+
+    Errors and warnings alone: a run is no place for notes, ``kft check`` tells them.
+    """
+    report = report_on_rows(
         train,
         held_out,
         train_place=lambda row: train[row].place,
         held_out_place=lambda row: held_out[row].place,
-    ).findings
+    )
+    return [finding for finding in report.findings if finding.severity != "note"]
 
 
 def stop_on_errors(found: Iterable[Finding]) -> None:

@@ -27,6 +27,7 @@ from kft.api.run_folder import (
     write_traceback,
 )
 from kft.api.stopping import StopSignal
+from kft.api.token_report import step_findings
 from kft.data.batches import WindowPlan, make_windows
 from kft.errors import DataError, ExportError, Finding, KftError, ModelError, UsageError
 from kft.evaluation.held_out import Measurement
@@ -95,6 +96,9 @@ def _run_steps(
     if goes_on:
         require_same_run(folder, recipe, loaded.records.files_sha256)
     training = prepare_training(loaded)
+    few_steps = list(step_findings(training.plan))
+    for finding in few_steps:
+        observer.finding(finding)
     observer.stage("measuring the base model")
     base = measure_held_out(loaded, training.module)
     samples = sample_answers(loaded)
@@ -121,6 +125,7 @@ def _run_steps(
     finished = answer_again(loaded, samples)
     result = {
         **_result(loaded, base, tuned, finished),
+        "findings": [str(finding) for finding in (*loaded.data.findings, *few_steps)],
         "steps": training.plan.total_steps,
         "train_seconds": train_seconds,
     }
@@ -229,7 +234,6 @@ def _result(
         "total_parameters": total,
         "train_rows": len(loaded.data.train.examples),
         "peak_memory_bytes": peak_memory_bytes(loaded.accelerator.device),
-        "findings": [str(finding) for finding in loaded.data.findings],
         "samples": [asdict(sample) for sample in samples],
     }
 
