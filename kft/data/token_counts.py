@@ -66,9 +66,9 @@ class TokenCounts:
 
     def histogram(self) -> tuple[list[int], list[int]]:
         """Edges of at most 16 bins of equal width (the last edge included) and rows in each."""
-        longest = self.quantile(1.0)
-        width = max(1, -(-(longest + 1) // _BARS))
-        starts = np.arange(0, longest + 1, width)
+        shortest, longest = self.quantile(0.0), self.quantile(1.0)
+        width = -(-(longest - shortest + 1) // _BARS)  # rounded up
+        starts = np.arange(shortest, longest + 1, width)
         edges = [*starts.tolist(), longest]
         return edges, np.add.reduceat(self._lengths[: longest + 1], starts).tolist()
 
