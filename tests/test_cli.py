@@ -367,20 +367,23 @@ def test_check_fails_on_errors(
     severity: Any,
     code: int,
 ) -> None:
-    def check(settings: Any, *, show_rows: int) -> Any:
+    def check(settings: Any, *, show_rows: int, fix: str | None, on_fixed: Any) -> Any:
+        assert (show_rows, fix) in {(2, None), (0, None)}
         return SimpleNamespace(
-            facts={"rows": str(show_rows)},
+            sections={"training": {"total_steps": 9, "steps_per_epoch": 3}},
             findings=[Finding(severity, "Rows are empty", count=3)],
             shown=[],
             has_errors=severity == "error",
-            as_dict=lambda: {"facts": {}},
+            as_dict=lambda: {"ready": False},
         )
 
     fake("check", check)
     assert run_words(["check", str(recipe), "--show-rows", "2"]) == code
-    assert capsys.readouterr().out.startswith(f"rows  2\n\n{severity}: Rows are empty (3 times)\n")
+    assert capsys.readouterr().out.startswith(
+        f"training\n  steps  9, 3 an epoch\n\n{severity}: Rows are empty (3 times)\n"
+    )
     assert run_words(["check", str(recipe), "--json"]) == code
-    assert json.loads(capsys.readouterr().out) == {"facts": {}}
+    assert json.loads(capsys.readouterr().out) == {"ready": False}
 
 
 def test_evaluate(fake: Any, capsys: pytest.CaptureFixture[str]) -> None:

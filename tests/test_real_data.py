@@ -29,12 +29,13 @@ def test_a_real_file_is_checked_as_it_is(name: str, real_data: Path, tmp_path: P
         encoding="utf-8",
     )
     check = kft.check(recipe, overrides, show_rows=1)
-    assert check.facts["format"].startswith(layout)
-    assert check.facts["rows"].startswith(f"{num_rows:,} read")
+    assert check.sections["data"]["format"].startswith(layout)
+    assert check.sections["data"]["rows_read"] == num_rows
     assert not check.has_errors
     assert "".join(text for text, is_target in check.shown[0].tokens if is_target).endswith("</s>")
     if name.startswith("nsmc"):  # three reviews are empty
-        assert check.findings[0].count == 3
+        (dropped,) = [found for found in check.findings if "left out: empty" in found.what]
+        assert dropped.count == 3
 
 
 def test_a_few_steps_on_real_rows_help(real_data: Path, tmp_path: Path) -> None:

@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
 
+from kft.api.clean_copy import CleanCopy, write_clean_copy
 from kft.api.dataset import Prepared
 from kft.api.finetune import RecipeOrPath, as_recipe
 from kft.api.loaded import load_data
 from kft.api.records import Records
+from kft.api.row_checks import dropped_findings
+from kft.api.row_report import report_on_rows, worst_first
 from kft.api.run_folder import check_place
+from kft.api.shown_rows import ShownRow, shown_row
+from kft.api.token_report import (
+    count_tokens,
+    rendering_findings,
+    step_findings,
+    token_findings,
+)
+from kft.data.batches import WindowPlan
+from kft.data.encodings import text_encoding
+from kft.data.files import resolve_files
+from kft.data.rows import reading_notes
+from kft.data.sources import DataFile
 from kft.errors import Finding
+from kft.models.architecture import num_positions
 from kft.models.precision import compute_dtype, weights_dtype
-from kft.ops.losses import IGNORE_INDEX
 from kft.recipe.reader import Overrides
+from kft.recipe.schema import Recipe
 from kft.tasks.registry import choose_task
-from kft.tasks.task import Example
 
-_LONGEST_CHARACTER = 4  # bytes of UTF-8, so tokens of a byte-level vocabulary at most
-
-
-@dataclass(frozen=True)
-class ShownRow:
-    """A row as it enters the model.
-
-    Args:
-        place: ``file:line``.
-        tokens: Text of each token, and whether it is a target.
-    """
-
-    place: str
-    tokens: list[tuple[str, bool]]
+_PLACES = 5
+_TEXT_SUFFIXES = {".jsonl", ".json", ".csv", ".tsv", ".txt"}
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,31 @@ class Check:
     """What ``kft check`` found.
 
     Args:
-        facts: Names and values, in the order in which they are worth reading.
+        sections: Name -> facts, as plain values:
+
+            ``model``: ``name_or_path``, ``model_type``, ``positions`` (``None``: no limit).
+            ``data``: ``format`` and ``template`` in words, ``files`` (each with ``path``,
+            ``encoding``, ``sha256``), ``rows_read``, ``dropped`` (reason -> ``count`` and the
+            first ``places``).
+            ``rows``: as :class:`kft.api.row_report.RowReport` has it.
+            ``tokens``: ``rows``, ``tokens``, ``targets``, ``target_share``, ``shortest``,
+            ``median``, ``p95``, ``p99``, ``longest``, ``histogram`` (``edges``, ``rows``), and
+            the rows that are ``truncated``, ``without_end``, ``without_target``.
+            ``training``: ``steps_per_epoch``, ``total_steps``.
+            ``tokenizer``: ``vocabulary`` (tokens), ``end_token``, ``padding_token``, and what
+            was measured on this data.
+            ``text``: column -> ``rows``, ``characters``, ``shares`` by script, ``faults``.
+            ``labels``: ``counts``, ``held_out_counts``, ``majority_share``; absent without
+            labels.
         findings: What was noticed, the worst first.
         shown: The first rows as tokens, when they were asked for.
+        fixed: The mended copy, when one was asked for.
     """
 
-    facts: dict[str, str]
+    sections: dict[str, dict[str, Any]]
     findings: list[Finding] = field(default_factory=list)
     shown: list[ShownRow] = field(default_factory=list)
+    fixed: CleanCopy | None = None
 
     @property
     def has_errors(self) -> bool:
@@ -58,12 +78,28 @@ class Check:
         return any(finding.severity == "error" for finding in self.findings)
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as plain values, for ``--json``."""
-        return asdict(self)
+        """The same as plain values, for ``--json``: the sections, and what else there is.
+
+        Beside the sections' names: ``ready`` (no finding is an error), ``findings``
+        (``severity``, ``what``, ``where``, ``hint``, ``count``), ``shown`` (``place``,
+        ``documents``: lists of a token's text and whether it is a target), ``fixed``.
+        """
+        return {
+            "ready": not self.has_errors,
+            **self.sections,
+            "findings": [asdict(finding) for finding in self.findings],
+            "shown": [asdict(row) for row in self.shown],
+            "fixed": None if self.fixed is None else self.fixed.as_dict(),
+        }
 
 
 def check(
-    recipe_or_path: RecipeOrPath, overrides: Overrides | None = None, *, show_rows: int = 0
+    recipe_or_path: RecipeOrPath,
+    overrides: Overrides | None = None,
+    *,
+    show_rows: int = 0,
+    fix: str | Path | None = None,
+    on_fixed: Callable[[CleanCopy], None] | None = None,
 ) -> Check:
     """Look at everything that can be known before weights are loaded.
 
@@ -71,57 +107,124 @@ def check(
         recipe_or_path: A recipe, or the path of its YAML file.
         overrides: As for :func:`kft.finetune`.
         show_rows: Training rows to show as tokens.
+        fix: Folder for a mended copy of the data; ``None`` writes none. What is checked are the
+            originals.
+        on_fixed: Told of the copy as soon as it is written.
 
     Raises:
         KftError: With exit code 2 for the first thing that can't be used at all.
     """
     recipe = as_recipe(recipe_or_path, overrides)
     transformers.utils.logging.set_verbosity_error()
+    fixed = None if fix is None else write_clean_copy(recipe.data, Path(fix))
+    if fixed is not None and on_fixed is not None:
+        on_fixed(fixed)
     task = choose_task(recipe.task, recipe.model.attention)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     weights_dtype(recipe.model.dtype, compute_dtype(recipe.train.precision, device), device)
     place = _place_findings(Path(recipe.output_dir))
     config, records, tokenizer, prepared = load_data(recipe, task)
-    shown = [_shown(example, tokenizer) for example in prepared.train.examples[:show_rows]]
-    return Check(_facts(records, prepared, config), [*prepared.findings, *place], shown)
+    model = {
+        "name_or_path": recipe.model.name_or_path,
+        "model_type": config.model_type,
+        "positions": num_positions(config),
+    }
+    sections, findings = inspect(recipe, records, prepared, tokenizer)
+    shown = [shown_row([example], tokenizer) for example in prepared.train.examples[:show_rows]]
+    return Check({"model": model, **sections}, worst_first([*findings, *place]), shown, fixed)
 
 
-def _place_findings(folder: Path) -> list[Finding]:
+def inspect(
+    recipe: Recipe, records: Records, prepared: Prepared, tokenizer: Any
+) -> tuple[dict[str, dict[str, Any]], list[Finding]]:
+    """Every section but ``model``, and every finding, of data that was read and encoded.
+
+    The one place that knows how rows and examples are stored; what it calls takes iterables.
+    """
+    train, held_out, examples = records.train, prepared.held_out_records, prepared.train.examples
+    report = report_on_rows(
+        train,
+        held_out,
+        train_place=lambda row: train[row].place,
+        held_out_place=lambda row: held_out[row].place,
+        labels=records.labels,
+    )
+    task = choose_task(recipe.task, recipe.model.attention)
+    counts = count_tokens(examples, answers_in_text=task.answers_in_text)
+    data = recipe.data
+    sources = [
+        *resolve_files(data.train, "data.train"),
+        *(resolve_files(data.eval, "data.eval") if data.eval is not None else ()),
+    ]
+    section = recipe.train
+    plan = WindowPlan(
+        num_examples=len(examples),
+        rows_per_batch=section.per_device_train_batch_size,
+        batches_per_window=section.gradient_accumulation_steps,
+        num_train_epochs=section.num_train_epochs,
+        max_steps=section.max_steps,
+        seed=section.seed,
+    )
+    own = tokenizer.chat_template
+    findings = [
+        *token_findings(
+            counts,
+            lambda row: examples[row].place,
+            tokenizer,
+            answers_in_text=task.answers_in_text,
+        ),
+        *reading_notes(sources),
+        *report.findings,
+        *step_findings(plan),
+        *dropped_findings(prepared.train.dropped),
+    ]
+    if task.answers_in_text:
+        findings += rendering_findings(
+            train,
+            prepared.renderer,
+            tokenizer,
+            own_template=own if isinstance(own, str) else None,
+            template=prepared.template_note,
+        )
+    sections = {
+        "data": _data_section(records, prepared),
+        "rows": report.rows,
+        "tokens": counts.summary(),
+        "training": {"steps_per_epoch": plan.steps_per_epoch, "total_steps": plan.total_steps},
+        "tokenizer": {
+            "vocabulary": len(tokenizer),
+            "end_token": tokenizer.eos_token,
+            "padding_token": tokenizer.pad_token,
+        },
+        "text": report.text,
+        **({"labels": report.labels} if report.labels else {}),
+    }
+    return sections, findings
+
+
+def _data_section(records: Records, prepared: Prepared) -> dict[str, Any]:
+    return {
+        "format": records.layout.note,
+        "template": prepared.template_note,
+        "files": [
+            {"path": path, "encoding": _encoding(Path(path)), "sha256": sha256}
+            for path, sha256 in records.files_sha256.items()
+        ],
+        "rows_read": records.num_rows,
+        "dropped": {
+            reason: {"count": len(places), "places": list(places[:_PLACES])}
+            for reason, places in prepared.train.dropped.items()
+        },
+    }
+
+
+def _encoding(path: Path) -> str | None:
+    return text_encoding(path) if DataFile(path).suffix in _TEXT_SUFFIXES else None
+
+
+def _place_findings(folder: Path) -> Iterable[Finding]:
     check_place(folder)
     if not folder.exists() or not any(folder.iterdir()):
         return []
     what = f"The run folder `{folder}` is not empty: `kft finetune` will refuse it"
     return [Finding("warning", what, where="`output_dir`")]
-
-
-def _facts(records: Records, prepared: Prepared, config: Any) -> dict[str, str]:
-    examples = prepared.train.examples
-    lengths = np.array([len(example.input_ids) for example in examples])
-    targets = sum(example.num_targets for example in examples)
-    middle, most, longest = (int(np.quantile(lengths, q)) for q in (0.5, 0.95, 1.0))
-    return {
-        "model": f"{config.model_type}",
-        "format": records.layout.note,
-        "template": prepared.template_note,
-        "rows": f"{records.num_rows:,} read, {len(examples):,} to train on, "
-        f"{len(prepared.held_out.examples):,} held out",
-        "tokens": f"{lengths.sum():,}",
-        "tokens per row": f"{middle} (median), {most} (95 %), {longest} (longest)",
-        "targets": f"{targets:,}, {targets / lengths.sum():.0%} of the tokens",
-        "answers without end": f"{sum(not example.end_is_target for example in examples):,}",
-    }
-
-
-def _shown(example: Example, tokenizer: Any) -> ShownRow:
-    """The row's tokens; those that hold parts of one character are shown together."""
-    shown: list[tuple[str, bool]] = []
-    pending: list[int] = []
-    for token, label in zip(example.input_ids, example.labels, strict=True):
-        pending.append(token)
-        text = tokenizer.decode(pending)
-        if not text.endswith("\ufffd") or len(pending) == _LONGEST_CHARACTER:
-            shown.append((text, label != IGNORE_INDEX))
-            pending = []
-    if pending:
-        shown.append((tokenizer.decode(pending), example.labels[-1] != IGNORE_INDEX))
-    return ShownRow(example.place, shown)

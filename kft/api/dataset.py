@@ -86,7 +86,7 @@ def prepare(
         renderer=renderer,
         template_note=note,
         findings=[
-            *findings(dataset, tokenizer),
+            *findings(dataset, tokenizer, answers_in_text=task.answers_in_text),
             *held_out_findings(records.train, held_out_records),
         ],
     )

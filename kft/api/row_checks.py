@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from kft.api.row_report import report_on_rows
+from kft.api.token_report import count_tokens, token_findings
 from kft.errors import DataError, Finding, RecipeError
 from kft.tasks.task import Dataset, Example, Record, Renderer
 
@@ -62,60 +64,45 @@ def nothing_left(files: Sequence[object], dropped: Mapping[str, Sequence[str]]) 
     )
 
 
-def findings(dataset: Dataset, tokenizer: Any) -> Iterator[Finding]:
-    """What the training rows show that does not stop a run."""
-    for reason, places in dataset.dropped.items():
+def findings(
+    dataset: Dataset, tokenizer: Any, *, answers_in_text: bool = True
+) -> Iterator[Finding]:
+    """What the encoded training rows show that does not stop a run."""
+    yield from dropped_findings(dataset.dropped)
+    examples = dataset.examples
+    counts = count_tokens(examples, answers_in_text=answers_in_text)
+    yield from token_findings(
+        counts, lambda row: examples[row].place, tokenizer, answers_in_text=answers_in_text
+    )
+
+
+def dropped_findings(dropped: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+    """A note for each reason why rows were left out."""
+    for reason, places in dropped.items():
         yield Finding("note", f"Rows left out: {reason}", where=places[0], count=len(places))
-    cut = [example.place for example in dataset.examples if example.was_truncated]
-    if cut:
-        yield Finding(
-            "warning",
-            "Rows are longer than `data.max_length`; their answers are cut and have no end token",
-            where=cut[0],
-            hint="Raise `data.max_length`, or set `data.on_too_long: drop`.",
-            count=len(cut),
-        )
-    endless = [
-        example.place
-        for example in dataset.examples
-        if not example.end_is_target and not example.was_truncated
-    ]
-    if endless:
-        yield Finding(
-            "warning",
-            f"Answers don't end with the end token `{tokenizer.eos_token}`: the model may not stop",
-            where=endless[0],
-            hint="Write `{{ eos_token }}` after each answer in the template.",
-            count=len(endless),
-        )
 
 
-FEW_ROWS = 10
-"""Below this many held-out rows a difference can't be told from noise."""
+def held_out_findings(train: Sequence[Record], held_out: Sequence[Record]) -> list[Finding]:
+    """What is wrong with the texts of both sides, and whether held-out rows were trained on.
+
+    Errors and warnings alone: a run is no place for notes, ``kft check`` tells them.
+    """
+    report = report_on_rows(
+        train,
+        held_out,
+        train_place=lambda row: train[row].place,
+        held_out_place=lambda row: held_out[row].place,
+    )
+    return [finding for finding in report.findings if finding.severity != "note"]
 
 
-def held_out_findings(train: Sequence[Record], held_out: Sequence[Record]) -> Iterator[Finding]:
-    """Held-out rows that were trained on, or are too few: the result would not be honest."""
-    trained = {_content(record) for record in train}
-    again = [record.place for record in held_out if _content(record) in trained]
-    if again:
-        yield Finding(
-            "warning",
-            "Held-out rows also stand in the training rows: the result will look too good",
-            where=again[0],
-            hint="Remove the copies, or give other rows in `data.eval`.",
-            count=len(again),
-        )
-    if 0 < len(held_out) < FEW_ROWS:
-        yield Finding(
-            "warning",
-            f"Only {len(held_out)} rows are held out: too few to tell a difference from noise",
-            hint=f"Hold out at least {FEW_ROWS}: raise `data.eval_fraction`, or give `data.eval`.",
-        )
+def stop_on_errors(found: Iterable[Finding]) -> None:
+    """See that no finding is an error.
 
-
-def _content(record: Record) -> int:
-    """A hash of what is said, whatever the white space."""
-    said = [(m["role"], m["content"], m.get("input", "")) for m in record.messages or ()]
-    turns = [tuple(" ".join(text.split()) for text in turn) for turn in said]
-    return hash((" ".join((record.text or "").split()), tuple(turns)))
+    Raises:
+        DataError: With the first one that is.
+    """
+    for finding in found:
+        if finding.severity == "error":
+            times = f" ({finding.count} times)" if finding.count > 1 else ""
+            raise DataError(finding.what + times, where=finding.where, hint=finding.hint)

@@ -17,6 +17,7 @@ from kft.api.merge import NUM_ROWS, export_full, has_room, merge, verification_b
 from kft.api.observer import Observer, Sample
 from kft.api.paths import absolute
 from kft.api.resuming import last_checkpoint, require_same_run
+from kft.api.row_checks import stop_on_errors
 from kft.api.run_folder import (
     base_record,
     create,
@@ -26,6 +27,7 @@ from kft.api.run_folder import (
     write_traceback,
 )
 from kft.api.stopping import StopSignal
+from kft.api.token_report import step_findings
 from kft.data.batches import WindowPlan, make_windows
 from kft.errors import DataError, ExportError, Finding, KftError, ModelError, UsageError
 from kft.evaluation.held_out import Measurement
@@ -90,10 +92,14 @@ def _run_steps(
     recipe: Recipe, folder: Path, observer: Observer, *, goes_on: bool
 ) -> Iterator[StepStats]:
     loaded = load(recipe, observer)
+    stop_on_errors(loaded.data.findings)
     recipe = loaded.recipe
     if goes_on:
         require_same_run(folder, recipe, loaded.records.files_sha256)
     training = prepare_training(loaded)
+    few_steps = list(step_findings(training.plan))
+    for finding in few_steps:
+        observer.finding(finding)
     observer.stage("measuring the base model")
     base = measure_held_out(loaded, training.module)
     samples = sample_answers(loaded)
@@ -120,6 +126,7 @@ def _run_steps(
     finished = answer_again(loaded, samples)
     result = {
         **_result(loaded, base, tuned, finished),
+        "findings": [str(finding) for finding in (*loaded.data.findings, *few_steps)],
         "steps": training.plan.total_steps,
         "train_seconds": train_seconds,
     }
@@ -235,7 +242,6 @@ def _result(
         "total_parameters": total,
         "train_rows": len(loaded.data.train.examples),
         "peak_memory_bytes": peak_memory_bytes(loaded.accelerator.device),
-        "findings": [str(finding) for finding in loaded.data.findings],
         "samples": [asdict(sample) for sample in samples],
     }
 

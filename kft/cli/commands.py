@@ -89,22 +89,28 @@ def finetune(recipe: str, overrides: Sequence[str], resume: bool, wants_json: bo
 @cli.command()
 @takes_recipe
 @click.option("--show-rows", type=AtLeast(0), default=0, help="Show rows as the model sees them.")
+@click.option("--fix", metavar="DIR", help="Write a mended copy of the data into a new folder.")
 @takes_json
 @takes_traceback
-def check(recipe: str, overrides: Sequence[str], show_rows: int, wants_json: bool) -> None:
+def check(
+    recipe: str, overrides: Sequence[str], show_rows: int, fix: str | None, wants_json: bool
+) -> None:
     """Check recipe, data and tokenizer; trains nothing."""
     settings = _read_or_tell_all(recipe, overrides)
     with contextlib.redirect_stdout(sys.stderr):
         from kft.api.check import check as check_recipe
+        from kft.cli.check_tables import check_text, copy_text
 
-        checked = check_recipe(settings, show_rows=show_rows)
+        checked = check_recipe(
+            settings, show_rows=show_rows, fix=fix, on_fixed=lambda copy: tell(copy_text(copy))
+        )
     if wants_json:
         click.echo(as_json(checked.as_dict()))
     else:
-        from kft.cli.tables import check_text
-
-        colored = wants_color(sys.stdout)
-        click.echo(check_text(checked, colored=colored), color=colored)
+        colored, ascii_only = wants_color(sys.stdout), not _shows_unicode()
+        width = _stdout_width()
+        text = check_text(checked, width=width, colored=colored, ascii_only=ascii_only)
+        click.echo(text, color=colored)
     if checked.has_errors:
         raise click.exceptions.Exit(2)
 
@@ -231,6 +237,15 @@ def _read_or_tell_all(path: str, overrides: Sequence[str]) -> Any:
     text = "\n\n".join(error_text(problem) for problem in problems)
     tell(text, colored=wants_color(sys.stderr))
     raise click.exceptions.Exit(2)
+
+
+def _shows_unicode() -> bool:
+    """Whether stdout takes the signs that kft adds to a text."""
+    try:
+        "⟦⟧┊▁█".encode(sys.stdout.encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def _stdout_width() -> int:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import click
 from rich.cells import cell_len
 
-from kft.cli.messages import finding_text, visible, with_colors
-
-if TYPE_CHECKING:
-    from kft.api.check import Check, ShownRow
+from kft.cli.messages import visible
 
 _GAP = "  "
 
@@ -196,50 +192,3 @@ def _interval(interval: Mapping[str, float] | None) -> str:
         return ""
     low, high = (number_text(interval[end], signed=True) for end in ("low", "high"))
     return f"{low} to {high}"
-
-
-def check_text(check: Check, *, colored: bool) -> str:
-    """What a check found: facts, rows as the model sees them, findings, and the verdict."""
-    parts = [pairs(check.facts)] if check.facts else []
-    parts += [row_text(row, colored=colored) for row in check.shown]
-    findings = [finding_text(finding) for finding in check.findings]
-    parts += [with_colors(text) if colored else text for text in findings]
-    return "\n\n".join([*parts, _verdict(check)])
-
-
-def _verdict(check: Check) -> str:
-    counts = {
-        severity: sum(finding.severity == severity for finding in check.findings)
-        for severity in ("error", "warning")
-    }
-    told = [
-        f"{count} {severity}{'s' if count > 1 else ''}"
-        for severity, count in counts.items()
-        if count
-    ]
-    if check.has_errors:
-        return f"Not ready to train: {', '.join(told)}."
-    return f"Ready to train, with {told[0]}." if told else "Ready to train."
-
-
-def row_text(row: ShownRow, *, colored: bool) -> str:
-    """A row as the model sees it, with the tokens that are targets marked.
-
-    Args:
-        row: Its tokens, each with whether it is a target.
-        colored: Mark targets by colour; otherwise by the brackets ``⟦`` and ``⟧``.
-
-    Returns:
-        The place, then the text; a newline in it is written out and begins a new line.
-    """
-    text, was_target = "", False
-    for token, is_target in [*row.tokens, ("", False)]:
-        shown = "\\n\n".join(visible(line) for line in token.split("\n"))
-        if colored:
-            text += click.style(shown, fg="green", bold=True) if is_target and shown else shown
-        else:
-            text += {(False, True): "⟦", (True, False): "⟧"}.get((was_target, is_target), "")
-            text += shown
-        was_target = is_target
-    indented = "\n".join(f"{_GAP}{line}" for line in text.rstrip("\n").split("\n"))
-    return f"{visible(row.place)}\n{indented}"

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from kft.cli.messages import visible
 from kft.cli.tables import (
-    check_text,
     comparison_table,
     evaluation_table,
     number_text,
     pairs,
-    row_text,
     time_text,
 )
-from kft.errors import Finding
 
 RESULT = {
     "base": {"eval_loss": 3.21451, "perplexity": 24.89, "accuracy": 0.5, "num_rows": 120},
@@ -95,76 +91,6 @@ def test_numbers(value: float, text: str) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert time_text(seconds) == text
-
-
-ROW: Any = SimpleNamespace(
-    place="rows.jsonl:1",
-    tokens=[("질문: ", False), ("a\\n\x1b\n", False), ("서", True), ("울\n", True), ("</s>", True)],
-)
-
-
-def test_targets_stand_in_brackets_without_colour() -> None:
-    assert row_text(ROW, colored=False) == (
-        "rows.jsonl:1\n  질문: a\\n\\x1b\\n\n  ⟦서울\\n\n  </s>⟧"
-    )
-
-
-def test_targets_are_coloured_on_a_terminal() -> None:
-    assert row_text(ROW, colored=True) == (
-        "rows.jsonl:1\n"
-        "  질문: a\\n\\x1b\\n\n"
-        "  \x1b[32m\x1b[1m서\x1b[0m\x1b[32m\x1b[1m울\\n\n"
-        "  \x1b[0m\x1b[32m\x1b[1m</s>\x1b[0m"
-    )
-
-
-def test_check() -> None:
-    check: Any = SimpleNamespace(
-        facts={"model": "gpt2", "targets": "60 %"},
-        findings=[
-            Finding("error", "Row has no target", "rows.jsonl:3", "Raise `data.max_length`."),
-            Finding("warning", "Rows are cut", "rows.jsonl:7", count=2),
-            Finding("warning", "Rows repeat"),
-            Finding("note", "No end token"),
-        ],
-        shown=[ROW],
-        has_errors=True,
-    )
-    assert check_text(check, colored=False) == (
-        "model    gpt2\n"
-        "targets  60 %\n"
-        "\n"
-        "rows.jsonl:1\n"
-        "  질문: a\\n\\x1b\\n\n"
-        "  ⟦서울\\n\n"
-        "  </s>⟧\n"
-        "\n"
-        "error: Row has no target\n"
-        "  --> rows.jsonl:3\n"
-        "  hint: Raise `data.max_length`.\n"
-        "\n"
-        "warning: Rows are cut (2 times)\n"
-        "  --> rows.jsonl:7\n"
-        "\n"
-        "warning: Rows repeat\n"
-        "\n"
-        "note: No end token\n"
-        "\n"
-        "Not ready to train: 1 error, 2 warnings."
-    )
-
-
-@pytest.mark.parametrize(
-    ("findings", "verdict"),
-    [
-        ([], "Ready to train."),
-        ([Finding("note", "x")], "Ready to train."),
-        ([Finding("warning", "x")], "Ready to train, with 1 warning."),
-    ],
-)
-def test_verdict(findings: list[Finding], verdict: str) -> None:
-    check: Any = SimpleNamespace(facts={}, findings=findings, shown=[], has_errors=False)
-    assert check_text(check, colored=False) == "\n\n".join([*map(str, findings), verdict])
 
 
 @pytest.mark.parametrize(

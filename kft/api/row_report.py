@@ -1,0 +1,163 @@
+"""What the rows themselves show, before any tokenizer: texts, repeated rows, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kft.data.duplicates import TextKeys
+from kft.data.health import TextHealth
+from kft.data.label_balance import LabelCounts
+from kft.errors import Finding
+from kft.tasks.task import Record
+
+PlaceOf = Callable[[int], str]
+"""Number of a row, counted from 0 -> ``file:line``."""
+
+FEW_ROWS = 10
+"""Below this many held-out rows a difference can't be told from noise."""
+_MANY_COPIES = 0.05
+_PARTS = {"user": "prompt", "assistant": "answer", "system": "system"}
+
+
+@dataclass(frozen=True)
+class RowReport:
+    """Numbers and findings on the rows.
+
+    Args:
+        rows: ``train``, ``held_out`` (rows), ``distinct_texts``, ``repeated``,
+            ``nearly_repeated``, ``conflicting_texts``, ``leaked`` (held-out rows that stand in
+            the training rows), ``leaked_exactly``.
+        text: As :meth:`kft.data.health.TextHealth.summary`.
+        labels: As :meth:`kft.data.label_balance.LabelCounts.summary`; empty without labels.
+        findings: The worst first.
+    """
+
+    rows: dict[str, Any]
+    text: dict[str, Any]
+    labels: dict[str, Any]
+    findings: list[Finding]
+
+
+def report_on_rows(
+    train: Iterable[Record],
+    held_out: Iterable[Record],
+    *,
+    train_place: PlaceOf,
+    held_out_place: PlaceOf,
+    labels: Sequence[str] = (),
+) -> RowReport:
+    """Look at every row once.
+
+    Args:
+        train: Training rows.
+        held_out: Held-out rows.
+        train_place: Place of a training row.
+        held_out_place: Place of a held-out row.
+        labels: Names of the labels; empty where answers are no labels.
+    """
+    health, counts = TextHealth(), LabelCounts(labels)
+    trained, apart = TextKeys(), TextKeys()
+    for records, keys in ((train, trained), (held_out, apart)):
+        for record in records:
+            for part, text in parts_of(record):
+                health.add(text, record.place, part)
+            keys.add(_content(record), record.label)
+            if record.label is not None and record.label < len(labels):
+                counts.add(record.label, held_out=keys is apart)
+    leaked = apart.standing_in(trained)
+    found = [
+        *health.findings(),
+        *_repeated_findings(trained, train_place),
+        *_conflict_findings(trained, train_place),
+        *(counts.findings() if labels else ()),
+        *_held_out_findings(trained, apart, train_place, held_out_place),
+    ]
+    rows = {
+        "train": len(trained.exact),
+        "held_out": len(apart.exact),
+        "distinct_texts": trained.num_distinct(),
+        "repeated": len(trained.repeated()),
+        "nearly_repeated": len(trained.nearly_repeated()),
+        "conflicting_texts": trained.conflicting()[0],
+        "leaked": len(leaked),
+        "leaked_exactly": apart.num_exactly_in(trained),
+    }
+    return RowReport(rows, health.summary(), counts.summary() if labels else {}, worst_first(found))
+
+
+def parts_of(record: Record) -> Iterator[tuple[str, str]]:
+    """The texts of a record, each with what it is; an answer that is a label is none."""
+    if record.messages is None:
+        yield "text", record.text or ""
+        return
+    turns = record.messages if record.label is None else record.messages[:-1]
+    for turn in turns:
+        yield _PARTS.get(turn["role"], turn["role"]), turn["content"]
+        if turn.get("input"):
+            yield "input", turn["input"]
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Errors, then warnings, then notes; otherwise in the order given."""
+    order = ("error", "warning", "note")
+    return sorted(findings, key=lambda finding: order.index(finding.severity))
+
+
+def _content(record: Record) -> str:
+    """What makes a row what it is: a labelled one its text, any other everything that is said."""
+    return "\n\x1f".join(text for _, text in parts_of(record))
+
+
+def _repeated_findings(keys: TextKeys, place: PlaceOf) -> Iterator[Finding]:
+    repeated, nearly = keys.repeated(), keys.nearly_repeated()
+    for rows, how in ((repeated, ""), (nearly, " but for case, spaces or signs")):
+        if not len(rows):
+            continue
+        share, row = len(rows) / len(keys.exact), int(rows[0])
+        first = place(keys.first_like(keys.loose[row]))
+        is_note = bool(how) or share < _MANY_COPIES
+        yield Finding(
+            "note" if is_note else "warning",
+            f"Training rows repeat an earlier one{how}, {share:.1%} of them",
+            where=f"{place(row)}, as {first}",
+            hint=None if how else "`kft check RECIPE --fix DIR` writes a copy with one of each.",
+            count=len(rows),
+        )
+
+
+def _conflict_findings(keys: TextKeys, place: PlaceOf) -> Iterator[Finding]:
+    num_texts, rows = keys.conflicting()
+    if num_texts:
+        row = int(rows[0])
+        yield Finding(
+            "warning",
+            "The same text stands with different labels",
+            where=f"{place(row)}, and {place(keys.first_like(keys.loose[row]))}",
+            hint="Keep the label that is right; what contradicts itself can't be learned.",
+            count=num_texts,
+        )
+
+
+def _held_out_findings(
+    trained: TextKeys, apart: TextKeys, train_place: PlaceOf, held_out_place: PlaceOf
+) -> Iterator[Finding]:
+    """Held-out rows that were trained on, or are too few: the result would not be honest."""
+    leaked, num_rows = apart.standing_in(trained), len(apart.exact)
+    if len(leaked):
+        row = int(leaked[0])
+        first = train_place(trained.first_like(apart.loose[row]))
+        yield Finding(
+            "warning",
+            "Held-out rows also stand in the training rows: the result will look too good",
+            where=f"{held_out_place(row)}, as {first}",
+            hint="Remove the copies, or give other rows in `data.eval`.",
+            count=len(leaked),
+        )
+    if 0 < num_rows < FEW_ROWS:
+        yield Finding(
+            "warning",
+            f"Only {num_rows} rows are held out: too few to tell a difference from noise",
+            hint=f"Hold out at least {FEW_ROWS}: raise `data.eval_fraction`, or give `data.eval`.",
+        )

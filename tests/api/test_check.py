@@ -1,0 +1,221 @@
+"""`kft check`: sections, findings, shown rows, the mended copy; and what of it stops a run."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import kft
+from kft.api.row_report import report_on_rows
+from kft.api.shown_rows import shown_row
+from kft.api.token_report import rendering_findings, step_findings
+from kft.data.batches import WindowPlan
+from kft.errors import DataError, Finding
+from kft.tasks.task import Example, Record, Rendered
+
+if TYPE_CHECKING:
+    from conftest import RecipeFile, WriteJsonl
+
+BAD = [
+    {"text": "\u1112\u1161\u11ab\u200b글 &amp; 영어", "label": "긍정", "id": 1},
+    {"text": "\u110f\u110f 좋다\xa0", "label": "긍정", "id": 2},
+    {"text": "\u3164", "label": "부정", "id": 3},
+    {"text": "안녕하세요".encode().decode("latin-1"), "label": "부정", "id": 4},
+    {"text": "안녕하세요", "label": "부정", "id": 5},
+    {"text": "ＡＢＣ ㅋㅋㅋㅋㅋ\x1b[0m ﾻﾻ", "label": "부정", "id": 6},
+]
+CLEAN = [
+    {"text": "한글 & 영어", "label": "긍정", "id": 1},
+    {"text": "ㅋㅋ 좋다 ", "label": "긍정", "id": 2},
+    {"text": "안녕하세요", "label": "부정", "id": 4},
+    {"text": "ABC ㅋㅋㅋㅋㅋ ㅋㅋ", "label": "부정", "id": 6},
+]
+
+
+def warnings(check: kft.Check) -> list[str]:
+    return [finding.what for finding in check.findings if finding.severity != "note"]
+
+
+def lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def test_sections_and_json(
+    recipe_file: RecipeFile, tiny_gpt: Path, korean_rows: list[dict[str, str]]
+) -> None:
+    check = kft.check(recipe_file(tiny_gpt, korean_rows), show_rows=1)
+    plain = json.loads(json.dumps(check.as_dict()))
+    assert list(plain) == [
+        *("ready", "model", "data", "rows", "tokens", "training", "tokenizer", "text"),
+        *("findings", "shown", "fixed"),
+    ]
+    assert plain["ready"] is True
+    assert plain["model"]["positions"] == 128
+    assert plain["data"]["rows_read"] == 24
+    assert plain["data"]["files"][0]["encoding"] == "utf-8"
+    assert plain["rows"]["train"] == plain["rows"]["held_out"] == plain["tokens"]["rows"] == 12
+    assert plain["text"]["answer"]["rows"] == 24
+    assert plain["training"] == {"steps_per_epoch": 3, "total_steps": 4}
+    (row,) = plain["shown"]
+    assert row["documents"] == [[list(token) for token in check.shown[0].tokens]]
+
+
+def test_what_was_dropped_is_told_with_its_places(recipe_file: RecipeFile, tiny_gpt: Path) -> None:
+    rows = [
+        {"text": "안녕하세요 여러분", "x": 1},
+        {"text": " ", "x": 2},
+        {"text": "봄이 왔다", "x": 3},
+    ]
+    recipe = recipe_file(tiny_gpt, rows, {"data.eval_fraction": 0})
+    dropped = kft.check(recipe).sections["data"]["dropped"]
+    assert dropped == {
+        "empty `text`": {"count": 1, "places": [f"{recipe.with_suffix('.jsonl')}:2"]}
+    }
+
+
+def test_the_mended_copy_is_clean(
+    recipe_file: RecipeFile, write_jsonl: WriteJsonl, tiny_gpt: Path, tmp_path: Path
+) -> None:
+    held_out = [{**row, "text": f"{row['text']} 끝"} for row in BAD[:2] * 5 + BAD[:2]]
+    eval_file = write_jsonl(tmp_path / "eval.jsonl", held_out)
+    recipe = recipe_file(tiny_gpt, BAD, {"data.eval": str(eval_file)})
+    told: list[Any] = []
+    check = kft.check(recipe, fix=tmp_path / "clean", on_fixed=told.append)
+    assert check.fixed is not None
+    assert told == [check.fixed]
+    assert len(warnings(check)) >= 8  # the originals were checked, and are as they were
+    assert lines(tmp_path / "recipe.jsonl") == BAD
+    assert lines(tmp_path / "clean" / "train" / "recipe.jsonl") == CLEAN
+    assert lines(tmp_path / "clean" / "eval" / "eval.jsonl") == [
+        {**row, "text": f"{row['text']} 끝"} for row in CLEAN[:2]
+    ]
+    assert check.fixed.dropped == {"empty `text`": 1, "repeats an earlier row": 11}
+    changes = [change["changes"] for change in lines(Path(check.fixed.changes_file))]
+    assert changes[0] == ["NFC", "unseen characters", "HTML entities"]
+    assert len(changes) == 4 + 2 + 12  # training rows mended, left out; evaluation rows
+    again = kft.check(recipe, check.fixed.overrides, fix=tmp_path / "cleaner")
+    assert warnings(again) == ["Only 2 rows are held out: too few to tell a difference from noise"]
+    assert again.fixed is not None
+    assert (again.fixed.changes, again.fixed.dropped) == ({}, {})
+    assert lines(tmp_path / "cleaner" / "train" / "recipe.jsonl") == CLEAN
+
+
+def test_a_run_stops_at_an_error_and_counts_warnings(
+    recipe_file: RecipeFile, tiny_gpt: Path, tmp_path: Path
+) -> None:
+    lost = [{"text": f"안\ufffd하세\ufffd {n}"} for n in range(24)]
+    with pytest.raises(DataError, match="replacement characters") as told:
+        kft.finetune(recipe_file(tiny_gpt, lost))
+    assert told.value.exit_code == 2
+    assert not (tmp_path / "run").exists()
+    slight = [{"text": f"안녕하세요\u200b {n}번"} for n in range(24)]
+    fast: Mapping[str, Any] = {
+        "export.merge": False,
+        "train.max_steps": None,
+        "train.num_train_epochs": 1,
+        "train.per_device_train_batch_size": 12,
+    }
+    run = kft.finetune(recipe_file(tiny_gpt, slight, fast))
+    seen, few = run.result["findings"]
+    assert seen.startswith("warning: `text` has characters without width")
+    assert few.startswith("warning: An epoch has only 1 optimizer steps, the run 1")
+
+
+PLAN = {"num_train_epochs": 3, "max_steps": None, "seed": 0}
+
+
+@pytest.mark.parametrize(("rows", "batch", "accumulation"), [(100, 16, 2), (40, 8, 1), (9, 8, 1)])
+def test_the_hint_for_few_steps_helps(rows: int, batch: int, accumulation: int) -> None:
+    plan = WindowPlan(rows, batch, accumulation, **PLAN)  # type: ignore[arg-type]
+    (finding,) = step_findings(plan)
+    assert finding.hint is not None
+    better = [int(word.split("=")[1]) for word in finding.hint.strip("`").split()]
+    assert not list(step_findings(WindowPlan(rows, *better, **PLAN)))  # type: ignore[arg-type]
+
+
+def test_few_rows_need_more_epochs() -> None:
+    (finding,) = step_findings(WindowPlan(3, 1, 1, **PLAN))  # type: ignore[arg-type]
+    assert finding.hint == "`train.num_train_epochs=16`"
+
+
+class Words:
+    """A tokenizer whose tokens are words and spaces."""
+
+    eos_token, pad_token_id, eos_token_id = "</s>", 1, 1
+
+    def __call__(self, text: str, **_: Any) -> Any:
+        return SimpleNamespace(input_ids=re.findall(r"\S+|\s+", text))
+
+    def decode(self, ids: list[int]) -> str:
+        return bytes(ids).decode("utf-8", "replace")
+
+
+class Asks:
+    chat_template = "ours"
+
+    def __init__(self, between: str) -> None:
+        self.between = between
+
+    def render(self, messages: Any, _: str) -> Rendered:
+        asked, said = (turn["content"] for turn in messages)
+        return Rendered(((asked + self.between, False), (said, True)))
+
+
+def rendering(between: str, own: str | None) -> list[str]:
+    turns = ({"role": "user", "content": "안녕"}, {"role": "assistant", "content": "네"})
+    found = rendering_findings(
+        [Record("rows:1", messages=turns)],
+        Asks(between),  # type: ignore[arg-type]
+        Words(),
+        own_template=own,
+        template="`ours`",
+    )
+    return [finding.what for finding in found]
+
+
+def test_how_rows_are_rendered() -> None:
+    padding, template, joined = rendering("", "theirs")
+    assert padding.startswith("Padding is the end token `</s>`")
+    assert template == "The template `ours` is not the checkpoint's own chat template"
+    assert joined.startswith("In the first 1 rows, tokens reach over the cut")
+    assert rendering(" = ", "ours") == rendering(" = ", None) == [padding]
+
+
+def test_a_row_of_packed_documents() -> None:
+    euro = list("가".encode())
+    first = Example([*euro, 65], [-100, -100, -100, 65], "rows:1", "A")
+    second = Example([66, 67], [66, 67], "rows:2", "C")
+    row = shown_row([first, second], Words())
+    assert row.place == "rows:1"
+    assert row.documents == [[("가", False), ("A", True)], [("B", False), ("C", True)]]
+
+
+def test_labels_and_leaks_of_labelled_rows() -> None:
+    def record(number: int, text: str, label: int) -> Record:
+        answer = {"role": "assistant", "content": "\u200b긍정"}  # a label's name is no text
+        turns = ({"role": "user", "content": text}, answer)
+        return Record(f"rows:{number}", messages=turns, label=label)
+
+    train = [record(1, "좋다", 0), record(2, "나쁘다", 1), record(3, "좋다", 1)]
+    apart = [record(4, "나쁘다", 0), record(5, "글쎄", 0)]
+    report = report_on_rows(
+        iter(train),
+        iter(apart),
+        train_place=lambda row: train[row].place,
+        held_out_place=lambda row: apart[row].place,
+        labels=["부정", "긍정"],
+    )
+    found = {finding.what.split(":")[0]: finding for finding in report.findings}
+    assert found["The same text stands with different labels"].where == "rows:3, and rows:1"
+    leak = found["Held-out rows also stand in the training rows"]
+    assert (leak.where, leak.count) == ("rows:4, as rows:2", 1)
+    assert report.rows["leaked"] == 1
+    assert report.labels["counts"] == {"부정": 1, "긍정": 2}
+    assert not any("width" in finding.what for finding in report.findings)
+    assert isinstance(report.findings[0], Finding)
