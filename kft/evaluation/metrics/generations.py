@@ -84,7 +84,7 @@ def _ends_in_a_period(text: str) -> bool:
     for length in range(1, LONGEST_PERIOD + 1):
         period = spaced[-length:]
         times = TIMES if len(set(period)) > 1 else -(-HELD_CHARACTER // length)
-        if spaced.endswith(period * times):
+        if len(spaced) >= length * times and spaced.endswith(period * times):
             return True
     return False
 

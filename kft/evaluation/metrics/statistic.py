@@ -114,6 +114,6 @@ def divide(numerator: Array, denominator: Array, *, empty: float) -> Array:
     numerator, denominator = np.broadcast_arrays(
         np.asarray(numerator, dtype=float), np.asarray(denominator, dtype=float)
     )
-    quotient = np.full(numerator.shape, empty)
+    quotient = np.full(numerator.shape, float(empty))
     np.divide(numerator, denominator, out=quotient, where=denominator != 0)
     return quotient
