@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -93,3 +94,8 @@ def test_the_table_needs_none_of_the_reference_libraries() -> None:
     )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert out.stdout == "[]\n"
+
+
+def test_a_metric_that_reached_for_the_network_would_be_noticed() -> None:
+    with pytest.raises(AssertionError, match="reached for the network"):
+        socket.create_connection(("127.0.0.1", 9), timeout=1)
