@@ -1,0 +1,154 @@
+"""Whether a run learnt too little, too much or well, from its curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Literal
+
+from kft.evaluation.intervals import Outcome
+
+FitName = Literal["overfitting", "underfitting", "good fit", "not enough evaluations"]
+
+Curve = Sequence[tuple[int, float]]
+"""Pairs of step and loss, in the order of the steps."""
+
+FEWEST_EVALUATIONS = 3
+"""Evaluations while training without which a curve has no shape."""
+
+RISE = 0.02
+"""Evaluation loss is up when it ends this share above its best ..."""
+
+RISE_OF_START = 0.005
+"""... and by this share of the loss it began with: near 0 every share is large."""
+
+GAIN = 0.01
+"""A best loss less than this share below where it began is no gain."""
+
+STILL_FALLING = 0.05
+"""Evaluation loss that fell by this share in its last third was still going down."""
+
+SCORE_GAP = 0.10
+"""Accuracy, F1 or R² this much higher on the training rows than on held-out rows is learnt by
+heart."""
+
+
+@dataclass(frozen=True)
+class ScoreGap:
+    """One metric on rows of training and on held-out rows, higher being better.
+
+    Args:
+        name: Of the metric, as it should be printed.
+        train: On rows that were trained on.
+        evaluation: On held-out rows.
+    """
+
+    name: str
+    train: float
+    evaluation: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the curves say.
+
+    Args:
+        name: ``overfitting``, ``underfitting``, ``good fit`` or ``not enough evaluations``.
+        reason: One sentence with the numbers it rests on.
+        best_step: Step of the smallest evaluation loss; ``None`` without any.
+    """
+
+    name: FitName
+    reason: str
+    best_step: int | None
+
+
+def fit_verdict(
+    train_curve: Curve,
+    eval_curve: Curve,
+    base: float | None = None,
+    *,
+    scores: Sequence[ScoreGap] = (),
+) -> Verdict:
+    """Name a run's fit.
+
+    In this order: overfitting, if evaluation loss rose from its best by :data:`RISE` while
+    training loss fell, or a score is :data:`SCORE_GAP` higher on training rows; underfitting, if
+    the best loss is no :data:`GAIN`, if both losses rose (the run diverged), or if evaluation
+    loss was :data:`STILL_FALLING` when training stopped; else a good fit.
+
+    Args:
+        train_curve: Training loss, raw: it is averaged over a tenth of the points here.
+        eval_curve: Evaluation loss in the same unit.
+        base: Evaluation loss before training; ``None`` takes the first evaluation's.
+        scores: The task's metrics on rows of training and held-out rows, where both are known.
+
+    Example:
+        >>> falling = [(step, 3 - step / 100) for step in range(1, 101)]
+        >>> verdict = fit_verdict(falling, [(25, 2.8), (50, 2.6), (75, 2.7), (100, 2.9)], 3.0)
+        >>> verdict.name, verdict.best_step
+        ('overfitting', 50)
+    """
+    finite = [(step, loss) for step, loss in eval_curve if isfinite(loss)]
+    if not finite:
+        return Verdict("not enough evaluations", "There is no evaluation loss to judge by.", None)
+    best_step, best = min(finite, key=lambda point: point[1])
+    if len(finite) < FEWEST_EVALUATIONS:
+        few = f"{len(finite)} evaluations show no curve; {FEWEST_EVALUATIONS} are needed."
+        return Verdict("not enough evaluations", few, best_step)
+    start = base if base is not None else finite[0][1]
+    last = finite[-1][1]
+    has_risen = last > best * (1 + RISE) and last - best > RISE_OF_START * start
+    train_change = _change_after(train_curve, best_step)
+    rise = f"Evaluation loss rose from {best:.4g} at step {best_step} to {last:.4g}"
+    if has_risen and train_change <= 0:
+        return Verdict("overfitting", f"{rise} while training loss fell.", best_step)
+    for score in scores:
+        if score.train - score.evaluation >= SCORE_GAP:
+            gap = f"{score.name} is {score.train:.3g} on training rows and {score.evaluation:.3g} "
+            return Verdict("overfitting", f"{gap}on held-out rows.", best_step)
+    if has_risen:
+        diverged = f"{rise}, and training loss rose too: the run diverged."
+        return Verdict("underfitting", diverged, best_step)
+    return _too_little(finite, start, best_step, best) or Verdict(
+        "good fit",
+        f"Evaluation loss fell from {start:.4g} to {best:.4g} at step {best_step} and stayed.",
+        best_step,
+    )
+
+
+def _too_little(finite: Curve, start: float, best_step: int, best: float) -> Verdict | None:
+    """Underfitting, if the evaluations show it."""
+    if start - best < GAIN * start:
+        unmoved = f"Evaluation loss hardly moved: {start:.4g} at the start, {best:.4g} at best."
+        return Verdict("underfitting", unmoved, best_step)
+    before, last = finite[-1 - max(1, len(finite) // 3)][1], finite[-1][1]
+    if last == best and before - last > STILL_FALLING * before:
+        falling = f"from {before:.4g} to {last:.4g} in the last third"
+        reason = f"Evaluation loss was still falling when training stopped: {falling}."
+        return Verdict("underfitting", reason, best_step)
+    return None
+
+
+def _change_after(curve: Curve, step: int) -> float:
+    """How far training loss is from where it was at ``step``; 0 where nothing is known."""
+    losses = [loss for _, loss in curve if isfinite(loss)]
+    width = max(1, len(losses) // 10)
+    earlier = [loss for place, loss in curve if place <= step and isfinite(loss)][-width:]
+    later = losses[-width:]
+    if not earlier or not later:
+        return 0.0
+    return sum(later) / len(later) - sum(earlier) / len(earlier)
+
+
+def noise_sentence(name: str, outcome: Outcome, num_rows: int) -> str:
+    """What an interval says of one metric, for a report's headline.
+
+    Example:
+        >>> noise_sentence("accuracy", "within noise", 200)
+        'accuracy: the difference is within noise on 200 rows'
+    """
+    if outcome == "within noise":
+        return f"{name}: the difference is within noise on {num_rows:,} rows"
+    return f"{name}: {outcome} on {num_rows:,} rows"
