@@ -19,11 +19,12 @@ from kft.errors import Finding, UsageError
 from kft.models.adapters import add_adapter, check_adapter, count_parameters
 from kft.models.architecture import check_architecture, num_positions, skeleton
 from kft.models.checkpoint_files import check_weight_files, is_pickled
-from kft.models.loader import clean_generation_config, load_config, load_model, load_tokenizer
+from kft.models.loader import clean_generation_config, load_config, load_model
 from kft.models.new_tokenizer import train_tokenizer
 from kft.models.precision import compute_dtype, dtype_name, weights_dtype
 from kft.models.quiet import silence_transformers, without_deprecations
 from kft.models.saved_adapter import check_saved_adapter
+from kft.models.tokenizer import load_tokenizer
 from kft.models.vocabulary import fit_vocabulary
 from kft.recipe.schema import Recipe
 from kft.tasks.registry import TASKS

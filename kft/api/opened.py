@@ -12,10 +12,11 @@ import torch
 from kft.errors import ModelError, UsageError
 from kft.models.adapters import attach_adapter
 from kft.models.checkpoint_files import check_json, is_adapter
-from kft.models.loader import clean_generation_config, has_tokenizer, load_model, load_tokenizer
+from kft.models.loader import clean_generation_config, load_model
 from kft.models.precision import compute_dtype, inference_dtype
 from kft.models.quiet import silence_transformers
 from kft.models.saved_adapter import base_of_adapter
+from kft.models.tokenizer import has_tokenizer, load_tokenizer
 from kft.models.vocabulary import fit_vocabulary
 from kft.recipe.reader import read_recipe
 from kft.recipe.schema import ModelSection, Recipe
