@@ -22,6 +22,7 @@ from kft.models.checkpoint_files import (
     check_weight_files,
     refused_pickle,
 )
+from kft.models.special_tokens import stop_ids
 from kft.recipe.schema import ModelSection
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -153,17 +154,25 @@ def weights_sha256(name_or_path: str) -> str | None:
 
 
 def clean_generation_config(model: Any, tokenizer: Any) -> None:
-    """Give the model the tokenizer's end and padding tokens; KoGPT2's config has others."""
+    """Give the model the tokenizer's end and padding tokens; KoGPT2's config has others.
+
+    Ids of the config that lie outside the vocabulary (KoGPT2 v1) are replaced there as well.
+    """
     config = model.generation_config or GenerationConfig()
     ends = config.eos_token_id if config.eos_token_id is not None else []
     ends = list(ends) if isinstance(ends, list) else [ends]
     rows = vocabulary_rows(model)
     ends = [end for end in ends if end < rows and end != tokenizer.eos_token_id]
+    ends += [end for end in stop_ids(tokenizer) if end not in ends]
     config.eos_token_id = [tokenizer.eos_token_id, *ends] if ends else tokenizer.eos_token_id
     config.pad_token_id = tokenizer.pad_token_id
     config.bos_token_id = tokenizer.bos_token_id
     model.generation_config = config
     model.config.pad_token_id = tokenizer.pad_token_id
+    for key in ("bos_token_id", "eos_token_id"):
+        said = getattr(model.config, key, None)
+        if isinstance(said, int) and said >= rows:
+            setattr(model.config, key, getattr(tokenizer, key))
 
 
 def check_name(place: str, where: str) -> None:

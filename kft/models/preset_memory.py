@@ -130,7 +130,14 @@ def memory_need(preset: Preset, *, quantized: bool) -> MemoryNeed | None:
 
 def _embedding_weights(preset: Preset) -> int:
     width, rows = preset.hidden or 0, preset.vocabulary or 0
-    has_positions = preset.family in {"bert", "roberta", "electra", "big_bird", "distilbert", "gpt2"}
+    has_positions = preset.family in {
+        "bert",
+        "roberta",
+        "electra",
+        "big_bird",
+        "distilbert",
+        "gpt2",
+    }
     positions = (preset.context or 0) * width if has_positions else 0
     heads = 2 if preset.kind == "decoder" and not preset.tied else 1
     return heads * rows * width + positions

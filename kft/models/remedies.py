@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from tokenizers import Tokenizer, normalizers
 from transformers import BertTokenizer, PreTrainedTokenizerFast
 
 from kft.errors import Finding
-from kft.models.presets import Preset
 from kft.models.sentencepiece_tokenizer import bert_from_sentencepiece
 from kft.models.special_tokens import set_end, set_listed_tokens, set_padding
-from kft.models.tokenizer_files import TokenizerFiles
+from kft.models.tokenizer_files import Loading, TokenizerFiles
 from kft.models.tokenizer_measures import (
     SENTENCES,
     decomposes_hangul,
@@ -25,8 +25,8 @@ from kft.models.tokenizer_measures import (
     vocabulary_has,
 )
 
-Remedy = Callable[[Any, TokenizerFiles, Preset | None], tuple[Any, str | None]]
-"""Tokenizer, files and preset -> the tokenizer or another one, and what was done."""
+Remedy = Callable[[Loading], tuple[Any, str | None]]
+"""The tokenizer in its place, or another one, and what was done."""
 
 FEW_SYLLABLES = 100
 """A vocabulary of jamo has fewer pieces with whole syllables than this; others have thousands."""
@@ -48,23 +48,22 @@ def build_instead(files: TokenizerFiles) -> tuple[Any, list[Finding]] | None:
     return None
 
 
-def mend(tokenizer: Any, files: TokenizerFiles, preset: Preset | None) -> tuple[Any, list[Finding]]:
+def mend(loading: Loading) -> tuple[Any, list[Finding]]:
     """Every remedy in turn.
 
     Args:
-        tokenizer: As loaded; may be changed in place.
-        files: Of its checkpoint.
-        preset: Its entry, or ``None`` for a checkpoint that isn't listed.
+        loading: The tokenizer as loaded; may be changed in place.
 
     Returns:
         The tokenizer to use, and a note for each thing that was mended.
     """
     findings = []
     for remedy in MENDING.values():
-        tokenizer, what = remedy(tokenizer, files, preset)
+        tokenizer, what = remedy(loading)
+        loading = replace(loading, tokenizer=tokenizer)
         if what is not None:
             findings.append(Finding("note", what))
-    return tokenizer, findings
+    return loading.tokenizer, findings
 
 
 def _from_sentencepiece(files: TokenizerFiles) -> tuple[Any, str] | None:
@@ -97,11 +96,10 @@ def _from_wordpieces(files: TokenizerFiles) -> tuple[Any, str] | None:
     return tokenizer, "The tokenizer was built from `vocab.txt`: the config names no architecture"
 
 
-def _own_file(
-    tokenizer: Any, files: TokenizerFiles, preset: Preset | None
-) -> tuple[Any, str | None]:
+def _own_file(loading: Loading) -> tuple[Any, str | None]:
     """KoGPT2: the class rebuilds the vocabulary as bytes, and ``tokenizer.json`` says otherwise."""
-    name = type(tokenizer).__name__
+    tokenizer = loading.tokenizer
+    files, name = loading.files, type(tokenizer).__name__
     if files.tokenizer_json is None or name in {"TokenizersBackend", "PreTrainedTokenizerFast"}:
         return tokenizer, None
     loaded = measure(tokenizer, SENTENCES).character_recall
@@ -136,10 +134,9 @@ def _drop_misplaced(content: dict[str, Any]) -> None:
         ]
 
 
-def _keep_case(
-    tokenizer: Any, files: TokenizerFiles, preset: Preset | None
-) -> tuple[Any, str | None]:
+def _keep_case(loading: Loading) -> tuple[Any, str | None]:
     """KcBERT without its settings: BERT's lower-casing takes syllables apart."""
+    tokenizer = loading.tokenizer
     if not isinstance(tokenizer, BertTokenizer) or not decomposes_hangul(tokenizer):
         return tokenizer, None
     syllables, jamo = vocabulary_has(tokenizer)
@@ -159,10 +156,9 @@ def _keep_case(
     )
 
 
-def _decompose(
-    tokenizer: Any, files: TokenizerFiles, preset: Preset | None
-) -> tuple[Any, str | None]:
+def _decompose(loading: Loading) -> tuple[Any, str | None]:
     """KR-BERT sub-char: the pieces are conjoining jamo, so the text must become that."""
+    tokenizer = loading.tokenizer
     if not isinstance(tokenizer, BertTokenizer) or decomposes_hangul(tokenizer):
         return tokenizer, None
     syllables, jamo = vocabulary_has(tokenizer)
@@ -180,11 +176,10 @@ def _decompose(
     return own, "Text is decomposed (NFKD) first: the vocabulary is of conjoining jamo"
 
 
-def _unknown_token(
-    tokenizer: Any, files: TokenizerFiles, preset: Preset | None
-) -> tuple[Any, str | None]:
+def _unknown_token(loading: Loading) -> tuple[Any, str | None]:
     """KoGPT2 v1: pieces of whole characters, and what isn't among them vanishes."""
-    model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    tokenizer = loading.tokenizer
+    model: Any = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
     if type(model).__name__ != "BPE" or model.unk_token is not None or model.byte_fallback:
         return tokenizer, None
     if vocabulary_has(tokenizer)[0] == 0:  # a byte-level vocabulary knows everything
@@ -197,10 +192,10 @@ def _unknown_token(
     return tokenizer, f"Unknown characters become `{unknown}`: the vocabulary dropped them silently"
 
 
-def _token_types(
-    tokenizer: Any, files: TokenizerFiles, preset: Preset | None
-) -> tuple[Any, str | None]:
+def _token_types(loading: Loading) -> tuple[Any, str | None]:
     """Polyglot-Ko and KLUE-RoBERTa: the tokenizer numbers its segments, the model can't take it."""
+    tokenizer = loading.tokenizer
+    files = loading.files
     types, family = files.config.get("type_vocab_size"), files.config.get("model_type")
     if "token_type_ids" not in tokenizer.model_input_names or family in {None, "xlnet"}:
         return tokenizer, None

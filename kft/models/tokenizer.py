@@ -14,7 +14,7 @@ from kft.models.checkpoint_files import check_json
 from kft.models.loader import check_name, unreadable
 from kft.models.presets import Preset, recognise
 from kft.models.remedies import build_instead, mend
-from kft.models.tokenizer_files import TokenizerFiles
+from kft.models.tokenizer_files import Loading, TokenizerFiles
 from kft.recipe.schema import ModelSection
 
 _NAMES = ("tokenizer.json", "vocab.txt", "vocab.json")
@@ -35,6 +35,11 @@ class OpenedTokenizer:
     declared_class: str | None
     preset: Preset | None
     findings: tuple[Finding, ...]
+
+    @property
+    def published(self) -> str | None:
+        """Hub name of the tokenizer that a checkpoint of these sizes was published with."""
+        return self.preset.hub if self.preset is not None else None
 
 
 def load_tokenizer(section: ModelSection) -> Any:
@@ -78,7 +83,7 @@ def open_tokenizer(section: ModelSection) -> OpenedTokenizer:
         tokenizer, findings = built
     else:
         tokenizer, findings = _load_as_declared(section, place, revision), []
-    tokenizer, mended = mend(tokenizer, files, preset)
+    tokenizer, mended = mend(Loading(tokenizer, files, preset))
     if tokenizer.eos_token_id is None:
         raise ModelError(
             f"The tokenizer of `{place}` has no end token, so an answer could never end",

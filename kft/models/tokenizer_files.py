@@ -10,6 +10,8 @@ from typing import Any
 
 from transformers.utils import cached_file
 
+from kft.models.presets import Preset
+
 _SENTENCEPIECE = ("spiece.model", "tok.model", "tokenizer.model", "tokenizer_78b3253a26.model")
 _CONFIGS = ("config.json", "bert_config.json")  # the second is what pre-training code leaves
 
@@ -67,6 +69,21 @@ class TokenizerFiles:
         """Rows of the model's embedding."""
         rows = self.config.get("vocab_size")
         return rows if isinstance(rows, int) else None
+
+
+@dataclass(frozen=True)
+class Loading:
+    """A tokenizer on its way from the files to the user.
+
+    Args:
+        tokenizer: As loaded; a remedy may change it in place or put another in its stead.
+        files: Of its checkpoint.
+        preset: Its entry among the presets; ``None`` for a checkpoint that isn't listed.
+    """
+
+    tokenizer: Any
+    files: TokenizerFiles
+    preset: Preset | None
 
 
 def _find(place: str, name: str, revision: str | None) -> Path | None:

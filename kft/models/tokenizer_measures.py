@@ -49,6 +49,8 @@ class Measures:
         unknown: Unknown tokens among them.
         byte_tokens: Tokens that stand for one byte, where the vocabulary fell back to bytes.
         kept: Characters that come back when the tokens are decoded.
+        unmarked: Characters of the texts that have no unknown token.
+        unmarked_kept: Those of them that come back.
         changed: Characters that come back as others of the same compatibility form.
         lost: The commonest characters that don't come back, with their counts.
         highest_id: The largest token id; -1 without any.
@@ -62,6 +64,8 @@ class Measures:
     unknown: int
     byte_tokens: int
     kept: int
+    unmarked: int
+    unmarked_kept: int
     changed: int
     lost: tuple[tuple[str, int], ...]
     highest_id: int
@@ -78,6 +82,11 @@ class Measures:
         return self.kept / self.characters if self.characters else 1.0
 
     @property
+    def unmarked_recall(self) -> float:
+        """Share of characters that come back where no unknown token says that some are lost."""
+        return self.unmarked_kept / self.unmarked if self.unmarked else 1.0
+
+    @property
     def byte_rate(self) -> float:
         """Share of tokens that stand for one byte."""
         return self.byte_tokens / self.tokens if self.tokens else 0.0
@@ -87,6 +96,7 @@ class Measures:
         return {
             "unknown_rate": self.unknown_rate,
             "character_recall": self.character_recall,
+            "unmarked_recall": self.unmarked_recall,
             "changed_rate": self.changed / max(self.characters, 1),
             "tokens_per_character": self.tokens / max(self.characters, 1),
             "tokens_per_eojeol": self.tokens / max(self.eojeols, 1),
@@ -107,7 +117,7 @@ def measure(tokenizer: Any, texts: Sequence[str]) -> Measures:
     """
     texts = [text for text in texts if text.strip()]
     if not texts:
-        return Measures(0, 0, 0, 0, 0, 0, 0, 0, (), -1)
+        return Measures(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, (), -1)
     ids = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
     decoded = decode_all(tokenizer, ids)
     unknown = tokenizer.unk_token_id
@@ -115,13 +125,17 @@ def measure(tokenizer: Any, texts: Sequence[str]) -> Measures:
     bytes_of = {
         token for name, token in tokenizer.get_vocab().items() if _BYTE_TOKEN.fullmatch(name)
     }
-    total = kept = exact = 0
+    total = kept = unmarked = unmarked_kept = exact = 0
     lost = Counter[str]()
-    for text, back in zip(texts, decoded, strict=True):
+    for text, back, unknowns in zip(texts, decoded, unknown_counts, strict=True):
         before = characters(text)
         missing = before - characters(back)
         total += before.total()
-        kept += before.total() - missing.total()
+        back_again = before.total() - missing.total()
+        kept += back_again
+        if not unknowns:
+            unmarked += before.total()
+            unmarked_kept += back_again
         lost += missing
         exact += (Counter("".join(text.split())) & Counter("".join(back.split()))).total()
     worst = max(range(len(texts)), key=lambda row: unknown_counts[row])
@@ -133,8 +147,10 @@ def measure(tokenizer: Any, texts: Sequence[str]) -> Measures:
         unknown=sum(unknown_counts),
         byte_tokens=sum(token in bytes_of for row in ids for token in row) if bytes_of else 0,
         kept=kept,
+        unmarked=unmarked,
+        unmarked_kept=unmarked_kept,
         changed=max(kept - exact, 0),
-        lost=tuple(lost.most_common(_SHOWN_CHARACTERS)),
+        lost=tuple((_as_typed(one), n) for one, n in lost.most_common(_SHOWN_CHARACTERS)),
         highest_id=max((max(row) for row in ids if row), default=-1),
         unknown_in=worst if unknown_counts[worst] else None,
     )
@@ -170,11 +186,24 @@ def _fold(character: str) -> str:
     return "".join(unicodedata.normalize("NFKC", character).casefold().split())
 
 
+_TYPED = {unicodedata.normalize("NFKC", chr(code)): chr(code) for code in range(0x318E, 0x3130, -1)}
+
+
+def _as_typed(character: str) -> str:
+    """A conjoining jamo as the letter on the keyboard."""
+    return _TYPED.get(character, character)
+
+
 def decomposes_hangul(tokenizer: Any) -> bool:
     """Whether the tokenizer's own normalization takes syllables apart into jamo."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     normalizer = getattr(backend, "normalizer", None)
     return normalizer is not None and bool(_JAMO.search(normalizer.normalize_str("한글")))
+
+
+def hangul_syllables(texts: Iterable[str]) -> int:
+    """Syllables of Hangul in the texts."""
+    return sum(len(_SYLLABLE.findall(text)) for text in texts)
 
 
 def vocabulary_has(tokenizer: Any) -> tuple[int, int]:
