@@ -218,6 +218,32 @@ def schema(wants_json: bool) -> None:
     click.echo(as_json(schema_json()) if wants_json else schema_text(), nl=wants_json)
 
 
+@cli.command()
+@click.argument("name", required=False)
+@takes_json
+@takes_traceback
+def presets(name: str | None, wants_json: bool) -> None:
+    """List Korean checkpoints with size, licence and memory needed; or show one."""
+    from kft.api.presets import describe, find_preset, list_presets
+
+    if name is not None:
+        preset = describe(find_preset(name))
+        if wants_json:
+            click.echo(as_json(preset))
+            return
+        from kft.cli.presets import preset_text
+
+        click.echo(preset_text(preset, _stdout_width()))
+        return
+    known = list_presets()
+    if wants_json:
+        click.echo(as_json(known))
+        return
+    from kft.cli.presets import presets_table
+
+    click.echo(presets_table(known, _stdout_width()))
+
+
 def _read_or_tell_all(path: str, overrides: Sequence[str]) -> Any:
     """The recipe; or everything that is wrong with it, on stderr."""
     from kft.api.schema import find_problems, read_recipe
