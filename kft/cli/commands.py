@@ -224,24 +224,27 @@ def schema(wants_json: bool) -> None:
 @takes_traceback
 def presets(name: str | None, wants_json: bool) -> None:
     """List Korean checkpoints with size, licence and memory needed; or show one."""
-    from kft.api.presets import describe, find_preset, list_presets
+    from kft.cli.presets import show
 
-    if name is not None:
-        preset = describe(find_preset(name))
-        if wants_json:
-            click.echo(as_json(preset))
-            return
-        from kft.cli.presets import preset_text
+    click.echo(show(name, wants_json=wants_json, width=_stdout_width()))
 
-        click.echo(preset_text(preset, _stdout_width()))
-        return
-    known = list_presets()
-    if wants_json:
-        click.echo(as_json(known))
-        return
-    from kft.cli.presets import presets_table
 
-    click.echo(presets_table(known, _stdout_width()))
+@cli.command()
+@click.argument("file", default="recipe.yaml", metavar="[FILE]")
+@click.option("--preset", metavar="NAME", help="A checkpoint that `kft presets` lists.")
+@click.option("--model", metavar="PATH", help="Any checkpoint: a folder, or a name on the hub.")
+@click.option("--data", metavar="FILE", help="The rows.")
+@click.option("--task", metavar="NAME", help="What is learned; else the checkpoint's usual task.")
+@click.option("--output", metavar="DIR", help="The run folder.")
+@click.option("--method", metavar="lora|qlora|full", help="Else QLoRA where LoRA doesn't fit.")
+@click.option("--device", metavar="cpu|cuda|24GB", help="What to plan for; else this machine.")
+@takes_traceback
+def init(file: str, **options: str | None) -> None:
+    """Write a commented recipe for a checkpoint and a data file; prints its path."""
+    from kft.cli.init import Given, write_recipe
+
+    write_recipe(file, Given(**options))
+    click.echo(file)
 
 
 def _read_or_tell_all(path: str, overrides: Sequence[str]) -> Any:

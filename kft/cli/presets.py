@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kft.cli.messages import as_json
 from kft.cli.tables import table
 
 _COLUMNS = {
@@ -23,6 +24,26 @@ _LEGEND = (
     "`+`: at least, only the weights could be counted. commercial: whether the licence allows "
     "commercial use. `?`: not read in a published file. `-`: not known."
 )
+
+
+def show(name: str | None, *, wants_json: bool, width: int) -> str:
+    """One preset, or all, as text or JSON.
+
+    Args:
+        name: A preset's name; ``None`` is all.
+        wants_json: Instead of text.
+        width: Cells of the terminal.
+
+    Raises:
+        UsageError: If there is no such preset.
+    """
+    from kft.api.presets import describe, find_preset, list_presets
+
+    if name is None:
+        known = list_presets()
+        return as_json(known) if wants_json else presets_table(known, width)
+    preset = describe(find_preset(name))
+    return as_json(preset) if wants_json else preset_text(preset, width)
 
 
 def presets_table(presets: Sequence[Mapping[str, Any]], width: int) -> str:

@@ -60,7 +60,11 @@ class MemoryNeed:
     @property
     def total(self) -> int:
         """All of it."""
-        return self.weights + self.adapter + self.activations
+        return self.with_rows(ROWS)
+
+    def with_rows(self, rows: int) -> int:
+        """All of it with another number of rows in the micro-batch."""
+        return self.weights + self.adapter + self.activations * rows // ROWS
 
 
 def linear_shapes(preset: Preset) -> list[tuple[int, int]]:
