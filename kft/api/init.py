@@ -196,28 +196,26 @@ def _method(wanted: Wanted) -> tuple[str, int, str]:
     """
     room, device = _memory(wanted.device)
     has = f"{device} has {room / 2**30:.1f} GiB"
-    if wanted.preset is not None:
-        needs = [memory_need(wanted.preset, quantized=quantized) for quantized in (False, True)]
-        lora, qlora = needs
-        if lora is not None and qlora is not None and lora.is_whole:
-            told = f"LoRA needs about {lora.total / 2**30:.1f} GiB, QLoRA {qlora.total / 2**30:.1f}"
-            ways = [
-                (rows, name, need)
-                for rows in (8, 1)
-                for name, need in (("lora", lora), ("qlora", qlora))
-            ]
-            for rows, name, need in ways:
+    preset = wanted.preset
+    lora = memory_need(preset, quantized=False) if preset is not None else None
+    qlora = memory_need(preset, quantized=True) if preset is not None else None
+    if lora is not None and qlora is not None and lora.is_whole:
+        told = f"LoRA needs about {lora.total / 2**30:.1f} GiB, QLoRA {qlora.total / 2**30:.1f}"
+        for rows in (8, 1):
+            for name, need in (("lora", lora), ("qlora", qlora)):
                 if need.with_rows(rows) <= _ROOM * room:
                     return name, rows, f"{told}; {has}"
-            return "qlora", 1, f"{told}; {has}, which may not do"
-        held = lora.weights if lora is not None else 0
-    else:
-        files = [*Path(wanted.model).glob("*.safetensors"), *Path(wanted.model).glob("*.bin")]
-        held = sum(path.stat().st_size for path in files)
+        return "qlora", 1, f"{told}; {has}, which may not do"
+    held = lora.weights if lora is not None else _weight_bytes(Path(wanted.model))
     if not held:
         return "lora", 8, "`qlora` holds the frozen weights in 4 bits"
     told = f"the weights take {held / 2**30:.1f} GiB; {has}"
     return ("qlora" if held > 0.5 * room else "lora"), 8, told
+
+
+def _weight_bytes(folder: Path) -> int:
+    files = [*folder.glob("*.safetensors"), *folder.glob("*.bin")] if folder.is_dir() else []
+    return sum(path.stat().st_size for path in files)
 
 
 def _memory(device: str | None) -> tuple[float, str]:
