@@ -38,6 +38,7 @@ docs: .venv/ready-run
 evidence: .venv/ready-run
 	$(BIN)/python benchmarks/merging.py
 	$(BIN)/python benchmarks/nsmc.py
+	$(BIN)/python benchmarks/checkpoints.py
 
 # Neither the environment nor the runs: those may have cost hours.
 clean:

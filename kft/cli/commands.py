@@ -223,7 +223,7 @@ def schema(wants_json: bool) -> None:
 @takes_json
 @takes_traceback
 def presets(name: str | None, wants_json: bool) -> None:
-    """List Korean checkpoints with size, licence and memory needed; or show one."""
+    """List Korean checkpoints with licence and memory needed, or show one."""
     from kft.cli.presets import show
 
     click.echo(show(name, wants_json=wants_json, width=_stdout_width()))
@@ -240,7 +240,7 @@ def presets(name: str | None, wants_json: bool) -> None:
 @click.option("--device", metavar="cpu|cuda|24GB", help="What to plan for; else this machine.")
 @takes_traceback
 def init(file: str, **options: str | None) -> None:
-    """Write a commented recipe for a checkpoint and a data file; prints its path."""
+    """Write a commented recipe for a checkpoint and a file of rows."""
     from kft.cli.init import Given, write_recipe
 
     write_recipe(file, Given(**options))
