@@ -39,6 +39,7 @@ evidence: .venv/ready-run
 	$(BIN)/python benchmarks/accumulation.py
 	$(BIN)/python benchmarks/merging.py
 	$(BIN)/python benchmarks/nsmc.py
+	$(BIN)/python benchmarks/checkpoints.py
 
 # Neither the environment nor the runs: those may have cost hours.
 clean:

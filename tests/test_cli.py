@@ -45,6 +45,8 @@ Commands:
   merge     Merge an adapter into its base and verify it; prints the folder.
   verify    Compare a merged model with the run it came from.
   schema    Print every key of a recipe with its meaning and default.
+  presets   List Korean checkpoints with licence and memory needed, or...
+  init      Write a commented recipe for a checkpoint and a file of rows.
 """
 
 
@@ -89,7 +91,7 @@ def test_a_misspelt_command() -> None:
     assert done.stderr == (
         "error: Unknown command `finetun`\n"
         "  expected: one of `finetune`, `check`, `evaluate`, `generate`, `merge`, `verify`, "
-        "`schema`\n"
+        "`schema`, `presets`, `init`\n"
         "\n"
         "hint: Did you mean `kft finetune`?\n"
     )
@@ -177,7 +179,10 @@ def slowdown() -> float:
     return max(1.0, cpu_seconds("-c", NEEDED) / ALONE_SECONDS)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["finetune", "one.yaml"], ["check", "one.yaml"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["finetune", "one.yaml"], ["check", "one.yaml"], ["presets"], ["presets", "x"]],
+)
 def test_it_answers_at_once(
     recipe: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
@@ -232,7 +237,7 @@ def test_it_answers_at_once(
             ["\x1b[2J"],
             "error: Unknown command `\\x1b[2J`\n"
             "  expected: one of `finetune`, `check`, `evaluate`, `generate`, `merge`, `verify`, "
-            "`schema`\n",
+            "`schema`, `presets`, `init`\n",
         ),
     ],
 )

@@ -20,6 +20,7 @@ from kft.models.adapters import add_adapter, count_parameters
 from kft.models.architecture import check_architecture, num_positions, skeleton
 from kft.models.checkpoint_files import check_weight_files, is_pickled
 from kft.models.decoders import as_decoder, fit_attention, is_encoder
+from kft.models.guard import examine, require
 from kft.models.heads import (
     HeadOptions,
     configure_head,
@@ -31,13 +32,13 @@ from kft.models.loader import (
     clean_generation_config,
     load_config,
     load_model_with_head,
-    load_tokenizer,
 )
 from kft.models.new_tokenizer import train_tokenizer
 from kft.models.precision import compute_dtype, dtype_name, weights_dtype
 from kft.models.quiet import silence_transformers, without_deprecations
 from kft.models.saved_adapter import check_saved_adapter
 from kft.models.target_modules import check_adapter
+from kft.models.tokenizer import open_tokenizer
 from kft.models.vocabulary import fit_vocabulary
 from kft.recipe.schema import Recipe
 from kft.tasks.registry import choose_task
@@ -145,14 +146,29 @@ def load_data(recipe: Recipe, task: Task) -> tuple[Any, Records, Any, Prepared]:
     fit_attention(config, task.auto_class, recipe.model.attention)
     configure_head(config, head_options(recipe, records, task), task.auto_class)
     _check_model(recipe, config, task)
+    told: list[Finding] = []
     if recipe.model.tokenizer == "train":
         tokenizer = train_tokenizer(texts_of(records.train), config)
     else:
-        tokenizer = load_tokenizer(recipe.model)
+        tokenizer, told = _checked_tokenizer(recipe, records, config)
     if is_encoder(config) and task.answers_in_text:
         as_decoder(tokenizer)
     data = prepare(recipe, records, tokenizer, task, positions=num_positions(config))
-    return config, records, tokenizer, data
+    return config, records, tokenizer, replace(data, findings=[*told, *data.findings])
+
+
+def _checked_tokenizer(recipe: Recipe, records: Records, config: Any) -> tuple[Any, list[Finding]]:
+    """The tokenizer, what was mended in it, and what the guard noticed; or its refusal."""
+    opened = open_tokenizer(recipe.model)
+    report = examine(
+        opened.tokenizer,
+        config,
+        list(texts_of(records.train)),
+        declared_class=opened.declared_class,
+        published=opened.published,
+    )
+    require(report)
+    return opened.tokenizer, [*opened.findings, *report.findings]
 
 
 def with_labels(records: Records) -> Records:

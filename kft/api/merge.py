@@ -30,9 +30,10 @@ from kft.export.merge import (
 from kft.export.rounding import Limits, rounding_limits
 from kft.export.verify import Verification, require, save_verification, verify_folder
 from kft.models.heads import HeadOptions
-from kft.models.loader import clean_generation_config, load_config, load_model, load_tokenizer
+from kft.models.loader import clean_generation_config, load_config, load_model
 from kft.models.precision import DTYPES
 from kft.models.quiet import silence_transformers
+from kft.models.tokenizer import load_tokenizer
 from kft.models.vocabulary import fit_vocabulary
 from kft.recipe.schema import ModelSection, Recipe
 from kft.tasks.registry import choose_task

@@ -16,14 +16,13 @@ from kft.models.decoders import as_decoder, is_encoder
 from kft.models.heads import HeadOptions
 from kft.models.loader import (
     clean_generation_config,
-    has_tokenizer,
     load_config,
     load_model,
-    load_tokenizer,
 )
 from kft.models.precision import compute_dtype, inference_dtype
 from kft.models.quiet import silence_transformers
 from kft.models.saved_adapter import base_of_adapter
+from kft.models.tokenizer import has_tokenizer, load_tokenizer
 from kft.models.vocabulary import fit_vocabulary
 from kft.recipe.reader import read_recipe
 from kft.recipe.schema import ModelSection, Recipe

@@ -224,6 +224,35 @@ def schema(wants_json: bool) -> None:
     click.echo(as_json(schema_json()) if wants_json else schema_text(), nl=wants_json)
 
 
+@cli.command()
+@click.argument("name", required=False)
+@takes_json
+@takes_traceback
+def presets(name: str | None, wants_json: bool) -> None:
+    """List Korean checkpoints with licence and memory needed, or show one."""
+    from kft.cli.presets import show
+
+    click.echo(show(name, wants_json=wants_json, width=_stdout_width()))
+
+
+@cli.command()
+@click.argument("file", default="recipe.yaml", metavar="[FILE]")
+@click.option("--preset", metavar="NAME", help="A checkpoint that `kft presets` lists.")
+@click.option("--model", metavar="PATH", help="Any checkpoint: a folder, or a name on the hub.")
+@click.option("--data", metavar="FILE", help="The rows.")
+@click.option("--task", metavar="NAME", help="What is learned; else the checkpoint's usual task.")
+@click.option("--output", metavar="DIR", help="The run folder.")
+@click.option("--method", metavar="lora|qlora|full", help="Else QLoRA where LoRA doesn't fit.")
+@click.option("--device", metavar="cpu|cuda|24GB", help="What to plan for; else this machine.")
+@takes_traceback
+def init(file: str, **options: str | None) -> None:
+    """Write a commented recipe for a checkpoint and a file of rows."""
+    from kft.cli.init import Given, write_recipe
+
+    write_recipe(file, Given(**options))
+    click.echo(file)
+
+
 def _read_or_tell_all(path: str, overrides: Sequence[str]) -> Any:
     """The recipe; or everything that is wrong with it, on stderr."""
     from kft.api.schema import find_problems, read_recipe

@@ -13,19 +13,19 @@ import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, GenerationConfig
 
 from kft.errors import ModelError
 from kft.models.architecture import check_architecture
 from kft.models.checkpoint_files import (
     check_config_file,
-    check_json,
     check_weight_files,
     refused_pickle,
 )
 from kft.models.decoders import fit_attention, model_class, published_class
 from kft.models.heads import HeadOptions, check_complete, configure_head
 from kft.models.quantization import keep_4bit_layers_intact, quantization_config
+from kft.models.special_tokens import stop_ids
 from kft.recipe.schema import ModelSection
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -38,7 +38,7 @@ def load_config(section: ModelSection) -> Any:
         ModelError: If there is no readable ``config.json``, or it needs code that the recipe
             does not allow.
     """
-    _check_name(section.name_or_path, "`model.name_or_path`")
+    check_name(section.name_or_path, "`model.name_or_path`")
     if Path(section.name_or_path).is_dir():
         check_config_file(Path(section.name_or_path), "`model.name_or_path`")
     try:
@@ -48,7 +48,7 @@ def load_config(section: ModelSection) -> Any:
             trust_remote_code=section.trust_remote_code,
         )
     except (OSError, ValueError, KeyError, StrictDataclassError) as cause:
-        raise _unreadable(section, "config", cause) from cause
+        raise unreadable(section, "config", cause) from cause
     for key in _DROPOUT_KEYS:
         if hasattr(config, key):
             setattr(config, key, section.dropout)
@@ -68,49 +68,6 @@ _DROPOUT_KEYS = (
     "embed_dropout",
     "resid_dropout",
 )
-
-
-def load_tokenizer(section: ModelSection) -> Any:
-    """The checkpoint's tokenizer, with a padding token set when it has none.
-
-    Raises:
-        ModelError: If there is no tokenizer, or it has no end token.
-    """
-    place = section.tokenizer or section.name_or_path
-    _check_name(place, "`model.tokenizer`" if section.tokenizer else "`model.name_or_path`")
-    folder = Path(place)
-    if folder.is_dir() and not has_tokenizer(folder):
-        raise ModelError(
-            f"The checkpoint `{place}` has no tokenizer",
-            where="`model.tokenizer`" if section.tokenizer else "`model.name_or_path`",
-            expected="a `tokenizer.json`, a `vocab.txt` or a sentencepiece model in the folder",
-            hint="`model.tokenizer` names a folder that has one.",
-        )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            place,
-            revision=section.revision if section.tokenizer is None else None,
-            trust_remote_code=section.trust_remote_code,
-        )
-    except Exception as cause:  # tokenizers raises the bare class
-        check_json(folder, ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"])
-        raise _unreadable(section, "tokenizer", cause) from cause
-    if tokenizer.eos_token_id is None and tokenizer.sep_token_id is None:
-        raise ModelError(
-            f"The tokenizer of `{place}` has no end token, so an answer could never end",
-            where="`model.tokenizer`" if section.tokenizer else "`model.name_or_path`",
-            expected="an `eos_token` in `tokenizer_config.json`",
-        )
-    if tokenizer.pad_token_id is None:
-        # Padding is masked by position, never by id, so the end token still is a target.
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
-def has_tokenizer(folder: Path) -> bool:
-    """Whether the files of a tokenizer lie in the folder."""
-    names = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
-    return any((folder / name).is_file() for name in names) or any(folder.glob("tokenization_*.py"))
 
 
 def load_model(
@@ -184,7 +141,7 @@ def load_model_with_head(
     except UnpicklingError as cause:
         raise refused_pickle(section.name_or_path, cause) from cause
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as cause:
-        raise _unreadable(section, "weights", cause) from cause
+        raise unreadable(section, "weights", cause) from cause
     keep_4bit_layers_intact(model)
     model.eval()
     return model, new
@@ -208,22 +165,39 @@ def weights_sha256(name_or_path: str) -> str | None:
 
 
 def clean_generation_config(model: Any, tokenizer: Any) -> None:
-    """Give the model the tokenizer's end and padding tokens; KoGPT2's config has others."""
+    """Give the model the tokenizer's end and padding tokens; KoGPT2's config has others.
+
+    Ids of the config that lie outside the vocabulary (KoGPT2 v1) are replaced there as well.
+    """
+    rows = vocabulary_rows(model)
     model.config.pad_token_id = tokenizer.pad_token_id
+    for key in ("bos_token_id", "eos_token_id"):
+        said = getattr(model.config, key, None)
+        if isinstance(said, int) and said >= rows:
+            setattr(model.config, key, getattr(tokenizer, key))
     if not model.can_generate():
         return
     config = model.generation_config or GenerationConfig()
     ends = config.eos_token_id if config.eos_token_id is not None else []
     ends = list(ends) if isinstance(ends, list) else [ends]
-    rows = vocabulary_rows(model)
     ends = [end for end in ends if end < rows and end != tokenizer.eos_token_id]
+    ends += [end for end in stop_ids(tokenizer) if end not in ends]
     config.eos_token_id = [tokenizer.eos_token_id, *ends] if ends else tokenizer.eos_token_id
     config.pad_token_id = tokenizer.pad_token_id
     config.bos_token_id = tokenizer.bos_token_id
     model.generation_config = config
 
 
-def _check_name(place: str, where: str) -> None:
+def check_name(place: str, where: str) -> None:
+    """See that a name can be a checkpoint's: a folder here, or a name on the hub.
+
+    Args:
+        place: Path or hub name.
+        where: The recipe's key, for the message.
+
+    Raises:
+        ModelError: If it is neither.
+    """
     if Path(place).is_dir():
         return
     looks_like_path = place.startswith((".", "/", "~")) or place.count("/") > 1
@@ -235,7 +209,8 @@ def _check_name(place: str, where: str) -> None:
         )
 
 
-def _unreadable(section: ModelSection, part: str, cause: Exception) -> ModelError:
+def unreadable(section: ModelSection, part: str, cause: Exception) -> ModelError:
+    """The error for a checkpoint's ``part`` (config, tokenizer, weights) that a library refuses."""
     place = section.tokenizer or section.name_or_path
     if part != "tokenizer":
         place = section.name_or_path

@@ -1,0 +1,157 @@
+"""The text of a recipe for ``kft init``: complete, with a comment where a value was chosen."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kft.recipe.core_yaml import CORE_TYPES
+
+if TYPE_CHECKING:
+    from kft.api.init import Choice
+
+_PLAIN = re.compile(r"[\w/~][\w ./~-]*(?<! )|\.{1,2}/[\w ./~-]*(?<! )")
+_COMMENT_COLUMN = 40
+_SMALL = 50_000_000
+"""Weights below which LoRA learns at ten times the usual rate."""
+
+Line = tuple[str, str] | str
+"""A line of YAML, or one with its comment."""
+
+
+def recipe_text(choice: Choice, path: Path) -> str:
+    """The recipe as YAML with comments.
+
+    Args:
+        choice: What it says.
+        path: The file that it will be; its head shows the command.
+    """
+    blocks: list[list[Line]] = [
+        [_head(choice, path)],
+        [f"task: {choice.task}"],
+        _model(choice),
+        _adapter(choice),
+        _data(choice),
+        _train(choice),
+        ["evaluate:", ("  generate: 3", "answers shown before and after")],
+        [f"output_dir: {_scalar(choice.output)}"],
+    ]
+    return "\n".join(_line(line) for block in blocks for line in block) + "\n"
+
+
+def _head(choice: Choice, path: Path) -> str:
+    name = shlex.quote(str(path))
+    preset = choice.wanted.preset
+    about = [
+        f"# {choice.wanted.model} on {Path(choice.wanted.data).name}",
+        "#",
+        f"#   kft check {name}",
+        f"#   kft finetune {name}",
+    ]
+    if preset is not None:
+        allowed = {True: "allowed", False: "not allowed", None: "not known"}[preset.commercial]
+        doubt = " (unverified)" if {"licence", "commercial"} & set(preset.unverified) else ""
+        licence = preset.licence or "not known"
+        about += ["#", f"# Licence of the weights: {licence}; commercial use: {allowed}{doubt}."]
+    return "\n".join(about) + "\n"
+
+
+def _model(choice: Choice) -> list[Line]:
+    lines: list[Line] = ["model:", f"  name_or_path: {_scalar(choice.wanted.model)}"]
+    preset = choice.wanted.preset
+    if preset is not None and preset.remote_code:
+        lines.append(("  # trust_remote_code: true", "its code is its own; also pin `revision`"))
+    return lines
+
+
+def _adapter(choice: Choice) -> list[Line]:
+    lines: list[Line] = ["adapter:", (f"  method: {choice.method}", choice.method_reason)]
+    if choice.method == "full":
+        return lines
+    preset = choice.wanted.preset
+    lines += ["  r: 8", ("  lora_alpha: 16", "the update is multiplied by lora_alpha / r")]
+    if preset is not None and "lora_targets" not in preset.unverified:
+        names = ", ".join(preset.lora_targets)
+        lines.append((f"  target_modules: [{names}]", "every linear layer of the blocks"))
+    else:
+        lines.append(("  target_modules: auto", "every linear layer of the blocks"))
+    return lines
+
+
+def _data(choice: Choice) -> list[Line]:
+    sample, layout = choice.sample, choice.sample.layout
+    lines: list[Line] = [
+        "data:",
+        (f"  train: {_scalar(choice.wanted.data)}", f"{sample.num_rows:,} rows"),
+        (f"  eval_fraction: {sample.eval_fraction}", "held out, to compare before and after"),
+        (f"  format: {layout.format}", layout.note.partition(": ")[2].replace("\n", " ")),
+    ]
+    if sample.named:
+        roles = ", ".join(f"{role}: {_scalar(name)}" for role, name in sample.named.items())
+        lines.append(f"  columns: {{{roles}}}")
+    if sample.labels:
+        names = list(choice.wanted.labels) or list(sample.labels)
+        comment = "in the order of their numbers"
+        if sample.labels_are_numbers and not choice.wanted.labels:
+            comment = "give them names, such as 부정 and 긍정: the name is the answer"
+        lines.append((f"  labels: {_list(names)}", comment))
+    if layout.format != "text":
+        lines.append(_template(choice))
+    most = f"; the model takes {choice.context:,}" if choice.context else ""
+    lines.append((f"  max_length: {choice.max_length}", f"tokens per row{most}"))
+    if sample.may_pass(choice.max_length) and layout.format != "text":
+        lines.append(("  on_too_long: drop", "`truncate` would cut the answer of such rows"))
+    return lines
+
+
+def _template(choice: Choice) -> Line:
+    preset, layout = choice.wanted.preset, choice.sample.layout.format
+    if preset is None or "template" in preset.unverified:
+        return ("  template: auto", "the checkpoint's own, else `koalpaca` or `plain`")
+    if preset.template == "checkpoint":
+        return ("  template: checkpoint", "its own chat template")
+    if layout in {"instruction", "messages"}:
+        return (f"  template: {preset.template}", f"as {preset.name} is usually prompted")
+    return ("  template: plain", "no words around prompt and answer")
+
+
+def _train(choice: Choice) -> list[Line]:
+    preset = choice.wanted.preset
+    is_small = preset is not None and (preset.parameters or _SMALL) < _SMALL
+    rate = "2e-5" if choice.method == "full" else "1e-3" if is_small else "2e-4"
+    return [
+        "train:",
+        "  num_train_epochs: 3",
+        (
+            f"  per_device_train_batch_size: {choice.rows}",
+            "halve it and double the next when memory is short"
+            if choice.rows > 1
+            else "the memory asks for it",
+        ),
+        f"  gradient_accumulation_steps: {8 // choice.rows}",
+        f"  learning_rate: {rate}",
+        "  seed: 42",
+    ]
+
+
+def _line(line: Line) -> str:
+    if isinstance(line, str):
+        return line
+    text, comment = line
+    return f"{text:{_COMMENT_COLUMN}} # {comment}" if comment else text
+
+
+def _list(names: Sequence[str]) -> str:
+    return "[" + ", ".join(_scalar(name) for name in names) + "]"
+
+
+def _scalar(text: str) -> str:
+    """Text as a YAML scalar that reads as text again."""
+    means_more = any(pattern.match(text) for _, pattern in CORE_TYPES)
+    if _PLAIN.fullmatch(text) and not means_more:
+        return text
+    return json.dumps(text, ensure_ascii=False)

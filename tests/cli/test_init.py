@@ -1,0 +1,189 @@
+"""`kft init` and `kft presets`: the real commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kft
+from kft.api.init import Wanted, plan, resolve
+from kft.api.presets import describe, list_presets
+from kft.api.sample import look_at
+from kft.cli.presets import preset_text, presets_table
+from kft.errors import DataError, UsageError
+from kft.models.presets import find_preset
+
+QUESTIONS = "질문,답변\n" + "".join(f'{n}번 질문인가요?,"네, {n}번입니다"\n' for n in range(40))
+
+
+def run(*words: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "kft", *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        **options,
+    )
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    path = tmp_path / "상담 기록.csv"
+    path.write_bytes(QUESTIONS.encode("cp949"))
+    return path
+
+
+def test_the_recipe_passes_check_at_once(tiny_gpt: Path, questions: Path) -> None:
+    folder = questions.parent
+    words = ("init", "chat.yaml", "--model", str(tiny_gpt), "--data", questions.name)
+    done = run(*words, cwd=folder)
+    assert (done.returncode, done.stdout) == (0, "chat.yaml\n")
+    assert "40 rows; format `prompt_completion`: prompt from `질문`" in done.stderr
+    text = (folder / "chat.yaml").read_text(encoding="utf-8")
+    assert "# prompt from `질문`, completion from `답변`" in text
+    checked = run("check", "chat.yaml", cwd=folder)
+    assert checked.returncode == 0, checked.stderr
+    assert "Ready to train" in checked.stdout
+    again = run(*words, cwd=folder)
+    assert (again.returncode, again.stdout) == (2, "")
+    assert again.stderr.startswith("error: `chat.yaml` exists, and kft overwrites no recipe\n")
+    assert (folder / "chat.yaml").read_text(encoding="utf-8") == text
+
+
+def test_without_flags_and_terminal_it_says_what_it_needs(tmp_path: Path) -> None:
+    done = run("init", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: `kft init` needs `--preset` (or `--model`) and `--data`\n"
+        "  expected: them as options, or a terminal to ask at\n"
+        "\n"
+        "hint: `kft init --preset kogpt2 --data rows.csv`\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_asks_at_a_terminal(tiny_gpt: Path, tmp_path: Path) -> None:
+    """A file whose columns tell nothing: it asks which is which, and again after a typo."""
+    rows = "가,나\n" + "".join(f"물음 {n},대답 {n}\n" for n in range(30))
+    (tmp_path / "rows.csv").write_text(rows, encoding="utf-8")
+    master, slave = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "kft", "init"],
+        cwd=tmp_path,
+        stdin=slave,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        os.close(slave)
+        answers = ["kogtp2", str(tiny_gpt), "row.csv", "rows.csv", "가", "나", "runs/mine"]
+        os.write(master, "".join(f"{answer}\n" for answer in answers).encode())
+        out, err = process.communicate(timeout=120)
+    os.close(master)
+    assert (process.returncode, out) == (0, "recipe.yaml\n"), err
+    assert "Did you mean `kogpt2`?" in err
+    assert "Did you mean `rows.csv`?" in err
+    recipe = kft.read_recipe(tmp_path / "recipe.yaml")
+    assert recipe.data.columns == {"prompt": "가", "completion": "나"}
+    assert recipe.output_dir == "runs/mine"
+    assert run("check", "recipe.yaml", cwd=tmp_path).returncode == 0
+
+
+def planned(preset: str, data: Path, **keys: Any) -> Any:
+    place, found = resolve(None, preset)
+    return plan(Wanted(place, found, str(data), **keys), look_at(str(data)))
+
+
+@pytest.mark.parametrize(
+    ("device", "method", "rows"),
+    [("24GB", "lora", 8), ("12GB", "qlora", 8), ("6 GB", "qlora", 1)],
+)
+def test_the_memory_decides_the_method(
+    device: str, method: str, rows: int, questions: Path
+) -> None:
+    choice = planned("polyglot-ko-5.8b", questions, device=device)
+    assert (choice.method, choice.rows) == (method, rows)
+    assert "LoRA needs about 13.8 GiB" in choice.method_reason
+
+
+def test_the_context_bounds_the_length(tmp_path: Path) -> None:
+    rows = "".join(json.dumps({"text": "가" * 3000}) + "\n" for _ in range(12))
+    (tmp_path / "long.jsonl").write_text(rows, encoding="utf-8")
+    assert planned("kcbert-base", tmp_path / "long.jsonl", device="24GB").max_length == 300
+    assert planned("polyglot-ko-1.3b", tmp_path / "long.jsonl", device="24GB").max_length == 2048
+
+
+def test_numbered_labels_are_found(tmp_path: Path) -> None:
+    rows = "".join(f"{n}\t재미있는 영화 {n}\t{n % 2}\n" for n in range(30))
+    (tmp_path / "rows.tsv").write_text("id\tdocument\tlabel\n" + rows, encoding="utf-8")
+    sample = look_at(str(tmp_path / "rows.tsv"))
+    assert (sample.labels, sample.labels_are_numbers) == (("0", "1"), True)
+    assert sample.eval_fraction == 0.34  # ten of thirty
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"task": "causal"}, "Unknown value `causal` for `--task`"),
+        ({"method": "lroa"}, "Unknown value `lroa` for `--method`"),
+        ({"device": "tpu"}, "Unknown device `tpu`"),
+    ],
+)
+def test_a_wrong_flag_is_named(keys: dict[str, str], message: str, questions: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        planned("kogpt2", questions, **{"device": "8GB", **keys})
+
+
+def test_data_of_no_known_format_is_refused_without_a_terminal(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("가,나\n하나,둘\n", encoding="utf-8")
+    with pytest.raises(DataError, match="Can't tell the format"):
+        look_at(str(tmp_path / "rows.csv"))
+    done = run("init", "--preset", "kogpt2", "--data", "rows.csv", cwd=tmp_path)
+    assert done.returncode == 2
+    assert not (tmp_path / "recipe.yaml").exists()
+
+
+# Presets
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_the_table_fits(width: int) -> None:
+    text = presets_table(list_presets(), width)
+    lines = text.split("\n")
+    assert max(map(len, lines)) <= width
+    assert sum(line.startswith("kogpt2 ") for line in lines) == 1
+    assert next(line for line in lines if line.startswith("solar")).endswith("yes?")
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_one_in_full_fits(width: int) -> None:
+    for name in ("kogpt2", "solar-10.7b", "hyperclovax-seed-1.5b"):
+        text = preset_text(describe(find_preset(name)), width)
+        long = [line for line in text.split("\n") if len(line) > width]
+        assert all(" " not in line.strip() for line in long), long
+    assert "32,000  (unverified)" in preset_text(describe(find_preset("solar-10.7b")), 80)
+
+
+def test_presets_as_json(tmp_path: Path) -> None:
+    done = run("presets", "--json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    known = {preset["name"]: preset for preset in json.loads(done.stdout)}
+    assert len(known) == len(list_presets())
+    assert known["kogpt2"]["commercial"] is False
+    assert known["kogpt2"]["lora_bytes"]["is_whole"]
+    one = run("presets", "kogpt2", "--json", cwd=tmp_path)
+    assert json.loads(one.stdout) == known["kogpt2"]
+
+
+def test_a_misspelt_preset(tmp_path: Path) -> None:
+    done = run("presets", "klue-brt-base", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("hint: Did you mean `klue-bert-base`?\n")
