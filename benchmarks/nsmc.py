@@ -21,7 +21,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from kft.evaluation.measures import Interval, paired_interval
+from kft.api.evaluate import measure_opened
+from kft.api.opened import open_model, run_recipe
+from kft.evaluation.intervals import Interval, paired_interval
 
 RECIPE = "recipes/nsmc_gpt_lora.yaml"
 RUNS = Path("runs/nsmc")
@@ -39,49 +41,65 @@ def folder(method: str, seed: int) -> Path:
 
 
 def run(method: str, seed: int, threads: int) -> None:
-    """One run, unless it is finished."""
+    """One run, unless it is finished; its own look at the test rows is a short one."""
     target = folder(method, seed)
-    if (target / "held_out.jsonl").is_file() and "verification" in result(method, seed):
-        return
-    words = [*METHODS[method], f"train.seed={seed}", f"output_dir={target}"]
-    command = [sys.executable, "-m", "kft", "finetune", RECIPE, *words]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    print(" ".join(command), flush=True)
-    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    if not (target / "held_out.jsonl").is_file() or "verification" not in result(method, seed):
+        options = [f"train.seed={seed}", "evaluate.max_rows=500", "evaluate.generate=0"]
+        words = [*METHODS[method], *options, "train.save_steps=null", f"output_dir={target}"]
+        command = [sys.executable, "-m", "kft", "finetune", RECIPE, *words]
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        print(" ".join(command), flush=True)
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    scores(f"{method}-{seed}", str(target))
+
+
+def scores(name: str, place: str) -> dict[str, Any]:
+    """A model's numbers on all test rows, and for each row whether it was right (1.0 or 0.0)."""
+    kept = RUNS / f"{name}.scores.json"
+    if not kept.is_file():
+        recipe = run_recipe(folder("lora", SEEDS[0]))
+        every_row = recipe.evaluate.model_copy(update={"max_rows": None})
+        measured = measure_opened(
+            open_model(place), recipe.model_copy(update={"evaluate": every_row})
+        )
+        content = {"result": measured.result, "correct": measured.rows["correct"]}
+        kept.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    loaded: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    return loaded
 
 
 def result(method: str, seed: int) -> dict[str, Any]:
-    """A run's numbers."""
+    """What a run says of itself."""
     content: dict[str, Any] = json.loads((folder(method, seed) / "result.json").read_text())
     return content
 
 
-def correct(method: str, seed: int, key: str = "tuned_label") -> list[float]:
-    """For each test row whether the likelier answer was the right one, 0 or 1."""
-    lines = (folder(method, seed) / "held_out.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
-    return [float(row[key] == row["label"]) for row in rows]
+def tuned(method: str, seed: int) -> dict[str, Any]:
+    """A tuned model on all test rows."""
+    return scores(f"{method}-{seed}", str(folder(method, seed)))
 
 
-def mean_over_seeds(method: str, key: str = "tuned_label") -> list[float]:
+def mean_over_seeds(method: str) -> list[float]:
     """Each test row's share of seeds that got it right."""
-    columns = [correct(method, seed, key) for seed in SEEDS]
+    columns = [tuned(method, seed)["correct"] for seed in SEEDS]
     return [statistics.mean(values) for values in zip(*columns, strict=True)]
 
 
 def collect() -> dict[str, Any]:
     """The table's numbers."""
     table: dict[str, Any] = {}
-    base = result("lora", SEEDS[0])["base"]
-    table["base"] = {key: base[key] for key in ("accuracy", "macro_f1", "majority_accuracy")}
+    base = scores("base", run_recipe(folder("lora", SEEDS[0])).model.name_or_path)
+    keys = ("accuracy", "macro_f1", "majority_accuracy")
+    table["base"] = {key: base["result"][key] for key in keys}
     for method in METHODS:
         results = [result(method, seed) for seed in SEEDS]
-        accuracies = [r["tuned"]["accuracy"] for r in results]
+        measured = [tuned(method, seed)["result"] for seed in SEEDS]
+        accuracies = [numbers["accuracy"] for numbers in measured]
         table[method] = {
             "accuracy": accuracies,
             "mean": statistics.mean(accuracies),
             "stdev": statistics.stdev(accuracies),
-            "macro_f1": statistics.mean(r["tuned"]["macro_f1"] for r in results),
+            "macro_f1": statistics.mean(numbers["macro_f1"] for numbers in measured),
             "trainable_parameters": results[0]["trainable_parameters"],
             "train_seconds": statistics.median(r["train_seconds"] for r in results),
             "peak_memory_bytes": statistics.median(r["peak_memory_bytes"] for r in results),
@@ -90,7 +108,7 @@ def collect() -> dict[str, Any]:
         }
     rows = {method: mean_over_seeds(method) for method in METHODS}
     pairs = {
-        "LoRA - base": (mean_over_seeds("lora", "base_label"), rows["lora"]),
+        "LoRA - base": (base["correct"], rows["lora"]),
         "LoRA - full": (rows["full"], rows["lora"]),
         "QLoRA - LoRA": (rows["lora"], rows["qlora"]),
     }

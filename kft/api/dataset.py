@@ -20,6 +20,9 @@ from kft.recipe.schema import Recipe
 from kft.tasks.registry import choose_task
 from kft.tasks.task import Dataset, EncodeOptions, Example, Message, Record, Renderer, Task
 
+Encoder = Callable[[Sequence[Record]], list[list[Example]]]
+"""Records -> the examples of each."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -124,7 +127,11 @@ def prepare_held_out(
     room = max((len(tokenizer(name).input_ids) for name in names), default=0) + 8
     whole = EncodeOptions(data.max_length + room, "truncate")
     by_label = [
-        [task.encode(with_answer(record, name), tokenizer, renderer, whole)[0] for record in kept]
+        _encode_all(
+            [with_answer(record, name) for record in kept],
+            lambda part: task.encode_many(part, tokenizer, renderer, whole),
+            [],
+        )[0]
         for name in names
     ]
     check_positions([examples, *by_label], positions)
@@ -133,10 +140,10 @@ def prepare_held_out(
 
 def encoder(
     recipe: Recipe, records: Records, tokenizer: Any, renderer: Renderer, task: Task
-) -> Callable[[Record], list[Example]]:
-    """Record -> examples, as the recipe's ``data`` section says."""
+) -> Encoder:
+    """Records -> examples, as the recipe's ``data`` section says."""
     options = EncodeOptions(recipe.data.max_length, recipe.data.on_too_long, tuple(records.labels))
-    return lambda record: task.encode(record, tokenizer, renderer, options)
+    return lambda part: task.encode_many(part, tokenizer, renderer, options)
 
 
 def _all_too_long(places: Sequence[str], max_length: int) -> DataError:
@@ -196,16 +203,20 @@ def prompt_text(record: Record, renderer: Renderer) -> tuple[str, str, str]:
     return renderer.prompt(question), shown, answer["content"]
 
 
+_ROWS_AT_ONCE = 1024
+
+
 def _encode_all(
-    records: Sequence[Record], encode: Callable[[Record], list[Example]], too_long: list[str]
+    records: Sequence[Record], encode: Encoder, too_long: list[str]
 ) -> tuple[list[Example], list[Record]]:
     examples: list[Example] = []
     kept: list[Record] = []
-    for record in records:
-        encoded = encode(record)
-        if not encoded:
-            too_long.append(record.place)
-            continue
-        examples += encoded
-        kept.append(record)
+    for start in range(0, len(records), _ROWS_AT_ONCE):
+        part = records[start : start + _ROWS_AT_ONCE]
+        for record, encoded in zip(part, encode(part), strict=True):
+            if not encoded:
+                too_long.append(record.place)
+                continue
+            examples += encoded
+            kept.append(record)
     return examples, kept

@@ -195,52 +195,83 @@ class TemplateRenderer:
         Raises:
             DataError: If the template can't render these messages.
         """
-        return self._apply(messages, "the prompt", generation_prompt=True)
+        return self._apply([messages], ["the prompt"], generation_prompt=True)[0]
 
     def render(self, messages: Sequence[Message], place: str) -> Rendered:
-        """The whole conversation, cut where a target begins or ends.
+        """One conversation as :meth:`render_many` renders it."""
+        return self.render_many([messages], [place])[0]
+
+    def render_many(
+        self, conversations: Sequence[Sequence[Message]], places: Sequence[str]
+    ) -> list[Rendered]:
+        """Whole conversations, each cut where a target begins or ends.
 
         Args:
-            messages: Turns, oldest first; at least one is the assistant's.
-            place: ``file:line`` of the row.
+            conversations: Turns of each, oldest first; at least one is the assistant's.
+            places: ``file:line`` of each one's row.
 
         Raises:
             DataError: If the template can't render the messages, or renders an answer in
                 another way once it is given than while it is asked for.
         """
         if self.train_on == "all":
-            return Rendered(((self._apply(messages, place, generation_prompt=False), True),))
+            texts = self._apply(conversations, places, generation_prompt=False)
+            return [Rendered(((text, True),)) for text in texts]
+        cuts = [
+            (row, answer)
+            for row, messages in enumerate(conversations)
+            for answer in self._answers(messages)
+        ]
+        where = [places[row] for row, _ in cuts]
+        before = [conversations[row][:answer] for row, answer in cuts]
+        after = [conversations[row][: answer + 1] for row, answer in cuts]
+        asked = self._apply(before, where, generation_prompt=True)
+        given = self._apply(after, where, generation_prompt=False)
+        pieces: list[list[tuple[str, bool]]] = [[] for _ in conversations]
+        done = [""] * len(conversations)
+        for (row, _), prompt, whole in zip(cuts, asked, given, strict=True):
+            if not prompt.startswith(done[row]) or not whole.startswith(prompt):
+                shorter = prompt if prompt.startswith(done[row]) else done[row]
+                raise _not_a_prefix(places[row], shorter, whole)
+            pieces[row] += [(prompt[len(done[row]) :], False), (whole[len(prompt) :], True)]
+            done[row] = whole
+        return [Rendered(tuple(piece for piece in row if piece[0])) for row in pieces]
+
+    def _answers(self, messages: Sequence[Message]) -> list[int]:
+        """Positions of the turns that are targets."""
         answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
         if self.train_on == "last_assistant":
             answers = answers[-1:]
-        pieces: list[tuple[str, bool]] = []
-        done = ""
-        for answer in answers:
-            if answer == 0:  # nobody asked: it is what was said before, not an answer
-                continue
-            asked = self._apply(messages[:answer], place, generation_prompt=True)
-            given = self._apply(messages[: answer + 1], place, generation_prompt=False)
-            if not asked.startswith(done) or not given.startswith(asked):
-                raise _not_a_prefix(place, asked if asked.startswith(done) else done, given)
-            pieces += [(asked[len(done) :], False), (given[len(asked) :], True)]
-            done = given
-        return Rendered(tuple(piece for piece in pieces if piece[0]))
+        # What stands first was said before anybody asked: it is no answer.
+        return [answer for answer in answers if answer > 0]
 
-    def _apply(self, messages: Sequence[Message], place: str, *, generation_prompt: bool) -> str:
+    def _apply(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        places: Sequence[str],
+        *,
+        generation_prompt: bool,
+    ) -> list[str]:
+        if not conversations:
+            return []
+        plain = [[dict(message) for message in messages] for messages in conversations]
         try:
-            text = self.tokenizer.apply_chat_template(
-                [dict(message) for message in messages],
+            texts: list[str] = self.tokenizer.apply_chat_template(
+                plain,
                 chat_template=self.chat_template,
                 tokenize=False,
                 add_generation_prompt=generation_prompt,
             )
         except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as cause:
+            if len(conversations) > 1:  # which one was it?
+                for messages, place in zip(conversations, places, strict=True):
+                    self._apply([messages], [place], generation_prompt=generation_prompt)
             raise DataError(
                 f"The template can't render this row: {cause}",
-                where=place,
+                where=places[0],
                 hint="`data.template` takes another template, or a jinja file of your own.",
             ) from cause
-        return str(text)
+        return texts
 
 
 def _not_a_prefix(place: str, asked: str, given: str) -> DataError:

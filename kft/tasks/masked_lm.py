@@ -114,6 +114,16 @@ class MaskedLM:
             for at in range(start, end, room)
         ]
 
+    def encode_many(
+        self,
+        records: Sequence[Record],
+        tokenizer: Tokenizer,
+        renderer: Renderer,
+        options: EncodeOptions,
+    ) -> list[list[Example]]:
+        """The examples of each record, one after another."""
+        return [self.encode(record, tokenizer, renderer, options) for record in records]
+
     def collate(
         self, examples: Sequence[Example], pad_token_id: int, packed: bool = False
     ) -> Batch:

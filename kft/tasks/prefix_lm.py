@@ -57,6 +57,16 @@ class PrefixLM(CausalLM):
             asked += text
         return [replace(one, prompt_length=_prompt_length(one)) for one in examples]
 
+    def encode_many(
+        self,
+        records: Sequence[Record],
+        tokenizer: Tokenizer,
+        renderer: Renderer,
+        options: EncodeOptions,
+    ) -> list[list[Example]]:
+        """The examples of each record, one after another."""
+        return [self.encode(record, tokenizer, renderer, options) for record in records]
+
     def collate(
         self, examples: Sequence[Example], pad_token_id: int, packed: bool = False
     ) -> Batch:
@@ -84,6 +94,10 @@ class _Fixed:
     def render(self, messages: Any, place: str) -> Rendered:
         """The rendering."""
         return self._rendered
+
+    def render_many(self, conversations: Sequence[Any], places: Sequence[str]) -> list[Rendered]:
+        """The rendering, of the one conversation there is."""
+        return [self._rendered for _ in conversations]
 
 
 def _prompt_length(example: Example) -> int:

@@ -173,6 +173,11 @@ class Renderer(Protocol):
     def render(self, messages: Sequence[Message], place: str) -> Rendered:
         """The conversation with its targets marked."""
 
+    def render_many(
+        self, conversations: Sequence[Sequence[Message]], places: Sequence[str]
+    ) -> list[Rendered]:
+        """The same for several conversations at once."""
+
     def prompt(self, messages: Sequence[Message]) -> str:
         """The conversation up to where the model begins its answer."""
 
@@ -266,6 +271,15 @@ class Task(Protocol):
             DataError: If the row has no target within ``max_length``, or is too long and
                 ``on_too_long`` is ``error``.
         """
+
+    def encode_many(
+        self,
+        records: Sequence[Record],
+        tokenizer: Tokenizer,
+        renderer: Renderer,
+        options: EncodeOptions,
+    ) -> list[list[Example]]:
+        """The examples of each record; at once where that is faster."""
 
     def collate(self, examples: Sequence[Example], pad_token_id: int) -> Batch:
         """Pad examples to one micro-batch."""

@@ -34,7 +34,7 @@ def encode(tokenizer: Any, record: Record, max_length: int, on_too_long: Any) ->
 def test_every_token_of_a_text_is_predicted_once(
     tokenizer: Any, text: str, max_length: int
 ) -> None:
-    whole = text_ids(text, tokenizer)
+    whole = text_ids([text], tokenizer)[0]
     examples = encode(tokenizer, Record("rows:1", text=text), max_length, "truncate")
     assert [label for example in examples for label in example.labels[1:]] == whole[1:]
     assert all(len(example.input_ids) <= max_length for example in examples)
@@ -43,11 +43,11 @@ def test_every_token_of_a_text_is_predicted_once(
 
 def test_a_text_stands_between_a_start_and_an_end(tokenizer: Any) -> None:
     bare = tokenizer("가을").input_ids
-    assert text_ids("가을", tokenizer) == [0, *bare, 1]
+    assert text_ids(["가을"], tokenizer)[0] == [0, *bare, 1]
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
     )
-    assert text_ids("가을", tokenizer) == [0, *bare, 1]
+    assert text_ids(["가을"], tokenizer)[0] == [0, *bare, 1]
     assert prompt_ids("가을", tokenizer) == [0, *bare]
     assert prompt_ids("", tokenizer) == [0]
 
