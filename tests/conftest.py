@@ -67,13 +67,18 @@ def tiny_wordpiece(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import BertTokenizer
 
+    from kft.models.tokenizer_measures import SENTENCES as PLAIN_KOREAN
+
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     trainer = trainers.WordPieceTrainer(
         vocab_size=VOCABULARY, special_tokens=specials, show_progress=False
     )
-    pieces.train_from_iterator(SENTENCES.read_text(encoding="utf-8").splitlines(), trainer)
+    sentences = SENTENCES.read_text(encoding="utf-8").splitlines()
+    # A vocabulary that knows neither plain Korean nor the tests' own words would be refused.
+    known = [*sentences, *PLAIN_KOREAN, "하늘이 높고 바람이 선선하다 싫어요 좋아요"]
+    pieces.train_from_iterator(known, trainer)
     vocabulary = pieces.get_vocab()
     names = sorted(vocabulary, key=vocabulary.__getitem__)
     folder = tmp_path_factory.mktemp("tiny_wordpiece")

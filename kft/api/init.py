@@ -16,6 +16,7 @@ from kft.models.presets import Preset, find_preset, recognise
 from kft.models.tokenizer_files import TokenizerFiles
 from kft.recipe.reader import read_recipe
 from kft.recipe.schema import Method, TaskName
+from kft.recipe.task_rules import tasks_for
 
 __all__ = [
     "Choice",
@@ -106,12 +107,12 @@ def resolve(model: str | None, preset: str | None) -> tuple[str, Preset | None]:
     return place, found
 
 
-def offered_tasks(preset: Preset | None) -> list[str]:
-    """The recipe's tasks, the usual one for the checkpoint first."""
-    known = list(get_args(TaskName))
+def offered_tasks(preset: Preset | None, rows_format: str) -> list[str]:
+    """The tasks that the rows are fit for, the usual one for the checkpoint first."""
+    fitting: list[str] = list(tasks_for(rows_format))
     if preset is None:
-        return known
-    return [task for task in preset.tasks if task in known] or known
+        return fitting
+    return [task for task in preset.tasks if task in fitting] or fitting
 
 
 def plan(wanted: Wanted, sample: Sample) -> Choice:
@@ -120,7 +121,7 @@ def plan(wanted: Wanted, sample: Sample) -> Choice:
     Raises:
         UsageError: If task, method or device are none that kft knows.
     """
-    tasks = offered_tasks(wanted.preset)
+    tasks = offered_tasks(wanted.preset, sample.layout.format)
     task = _one_of("--task", wanted.task, list(get_args(TaskName))) or tasks[0]
     method = _one_of("--method", wanted.method, list(get_args(Method)))
     suited, rows, reason = _method(wanted)

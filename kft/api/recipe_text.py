@@ -37,10 +37,20 @@ def recipe_text(choice: Choice, path: Path) -> str:
         _adapter(choice),
         _data(choice),
         _train(choice),
-        ["evaluate:", ("  generate: 3", "answers shown before and after")],
+        _evaluate(choice),
         [f"output_dir: {_scalar(choice.output)}"],
     ]
     return "\n".join(_line(line) for block in blocks for line in block) + "\n"
+
+
+def _evaluate(choice: Choice) -> list[Line]:
+    if not _writes_answers(choice):
+        return []
+    return ["evaluate:", ("  generate: 3", "answers shown before and after")]
+
+
+def _writes_answers(choice: Choice) -> bool:
+    return choice.task == "causal_lm"
 
 
 def _head(choice: Choice, path: Path) -> str:
@@ -99,11 +109,12 @@ def _data(choice: Choice) -> list[Line]:
         if sample.labels_are_numbers and not choice.wanted.labels:
             comment = "give them names, such as 부정 and 긍정: the name is the answer"
         lines.append((f"  labels: {_list(names)}", comment))
-    if layout.format != "text":
+    if layout.format != "text" and _writes_answers(choice):
         lines.append(_template(choice))
     most = f"; the model takes {choice.context:,}" if choice.context else ""
     lines.append((f"  max_length: {choice.max_length}", f"tokens per row{most}"))
-    if sample.may_pass(choice.max_length) and layout.format != "text":
+    cuts_answers = layout.format != "text" and _writes_answers(choice)
+    if sample.may_pass(choice.max_length) and cuts_answers:
         lines.append(("  on_too_long: drop", "`truncate` would cut the answer of such rows"))
     return lines
 

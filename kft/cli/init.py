@@ -96,7 +96,11 @@ def collect(given: Given) -> tuple[Wanted, Sample]:
             device=given.device,
         )
         tell(f"{sample.num_rows:,} rows; format {sample.layout.note}")
-        return (_ask_rest(wanted, sample, offered_tasks(preset)) if missing else wanted), sample
+        return (
+            _ask_rest(wanted, sample, offered_tasks(preset, sample.layout.format))
+            if missing
+            else wanted
+        ), sample
     except click.Abort as cause:
         raise KeyboardInterrupt from cause
 

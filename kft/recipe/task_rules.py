@@ -7,7 +7,7 @@ from typing import get_args
 
 from kft.recipe.conflict import Conflict
 from kft.recipe.keys import one_of
-from kft.recipe.schema import Format, Recipe
+from kft.recipe.schema import Format, Recipe, TaskName
 
 _FORMATS_OF_TASK: dict[str, frozenset[str]] = {
     "sequence_classification": frozenset({"auto", "classification", "pairs"}),
@@ -15,6 +15,20 @@ _FORMATS_OF_TASK: dict[str, frozenset[str]] = {
     "token_classification": frozenset({"auto", "tokens"}),
     "masked_lm": frozenset({"auto", "text"}),
 }
+
+
+def tasks_for(rows_format: str) -> list[TaskName]:
+    """The tasks that can be learned from rows of a format, in the schema's order.
+
+    Example:
+        >>> tasks_for("tokens")
+        ['token_classification']
+    """
+    return [
+        task
+        for task in get_args(TaskName)
+        if rows_format in _FORMATS_OF_TASK.get(task, {rows_format} - {"tokens"})
+    ]
 
 
 def prefix_has_a_prompt(recipe: Recipe) -> Iterator[Conflict]:

@@ -86,7 +86,10 @@ def test_it_asks_at_a_terminal(tiny_gpt: Path, tmp_path: Path) -> None:
         os.close(slave)
         answers = ["kogtp2", str(tiny_gpt), "row.csv", "rows.csv", "가", "나", "runs/mine"]
         os.write(master, "".join(f"{answer}\n" for answer in answers).encode())
-        out, err = process.communicate(timeout=120)
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()  # a question that nobody answers must not hold up the others
     os.close(master)
     assert (process.returncode, out) == (0, "recipe.yaml\n"), err
     assert "Did you mean `kogpt2`?" in err
