@@ -8,6 +8,7 @@ from typing import Any
 
 from kft.api.records import Records
 from kft.api.row_checks import (
+    Dataset,
     check_positions,
     check_template,
     findings,
@@ -18,7 +19,7 @@ from kft.errors import DataError, Finding
 from kft.evaluation.held_out import HeldOut
 from kft.recipe.schema import Recipe
 from kft.tasks.registry import choose_task
-from kft.tasks.task import Dataset, EncodeOptions, Example, Message, Record, Renderer, Task
+from kft.tasks.task import EncodeOptions, Example, Message, Record, Renderer, Task
 
 Encoder = Callable[[Sequence[Record]], list[list[Example]]]
 """Records -> the examples of each."""

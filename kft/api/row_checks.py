@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from kft.api.row_report import report_on_rows
 from kft.api.token_report import count_tokens, token_findings
 from kft.errors import DataError, Finding, RecipeError
-from kft.tasks.task import Dataset, Example, Record, Renderer
+from kft.tasks.task import Example, Record, Renderer
 
 _ENOUGH = 8  # characters of an answer that are looked for in its rendering
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The examples of one side of the data, and what reading them showed.
+
+    Args:
+        examples: In file order.
+        num_rows: Rows read, dropped ones included.
+        dropped: Reason -> places of the rows left out.
+    """
+
+    examples: Sequence[Example]
+    num_rows: int
+    dropped: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def check_template(name: str, records: Sequence[Record], renderer: Renderer) -> None:

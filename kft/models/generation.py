@@ -9,7 +9,7 @@ import torch
 
 from kft.models.architecture import num_positions
 from kft.models.decoders import PROMPT, is_prefix
-from kft.tasks.causal_lm import prompt_ids
+from kft.tasks.pieces import prompt_ids
 
 
 def generate(

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from kft.recipe.export_section import Dtype, ExportSection
 from kft.recipe.section import Section, SourceSection
 
 TaskName = Literal[
@@ -22,7 +23,6 @@ TaskName = Literal[
 ]
 Method = Literal["lora", "qlora", "full"]
 Quantization = Literal["none", "nf4", "fp4", "int8"]
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Format = Literal[
     "auto",
     "text",
@@ -264,23 +264,6 @@ class EvaluateSection(Section):
         3, description="Sample generations before and after; 0 is none."
     )
     max_new_tokens: Positive = Field(64, description="Tokens per sample generation at most.")
-
-
-class ExportSection(Section):
-    """The merged model."""
-
-    merge: bool | Literal["auto"] = Field(
-        "auto", description="Write the merged model. `auto`: when disk and memory suffice."
-    )
-    base: Literal["dequantized", "original"] = Field(
-        "dequantized",
-        description="What a 4-bit adapter is merged into: the weights it was trained against, or "
-        "the checkpoint's own (the usual way; costs accuracy, and verification says how much).",
-    )
-    dtype: Dtype = Field(
-        "auto", description="Precision of the merged weights; `auto` is the checkpoint's own."
-    )
-    max_shard_size: str = Field("5GB", description="Size of one safetensors file at most.")
 
 
 class Recipe(Section):

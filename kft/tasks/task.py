@@ -6,7 +6,7 @@ Shapes use the letters B (rows of a micro-batch), T (tokens in a row), N (target
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -297,18 +297,3 @@ class Task(Protocol):
             logits: Of one row: (1, T, V), (1, T, C) or (1, C).
             labels: The row's part of :class:`Batch`'s.
         """
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """The examples of one side of the data, and what reading them showed.
-
-    Args:
-        examples: In file order.
-        num_rows: Rows read, dropped ones included.
-        dropped: Reason -> places of the rows left out.
-    """
-
-    examples: Sequence[Example]
-    num_rows: int
-    dropped: Mapping[str, Sequence[str]] = field(default_factory=dict)

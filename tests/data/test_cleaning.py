@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kft.data.cleaned_copy import CHANGES, CleanedCopy
 from kft.data.cleaning import STEPS, clean_text
 from kft.data.health import TextHealth
+from kft.data.sources import DataFile
 from kft.errors import DataError, UsageError
 
 MENDED = {
@@ -112,8 +113,8 @@ def test_a_copy_with_its_list_of_changes(tmp_path: Path) -> None:
         {"id": 4, "text": "그대로", "more": 0.5},
     )
     before = source.read_bytes()
-    copy = CleanedCopy(tmp_path / "clean", [source])
-    assert copy.write("train", [source], ["text"]) == tmp_path / "clean" / "train"
+    copy = CleanedCopy(tmp_path / "clean", [DataFile(source)])
+    assert copy.write("train", [DataFile(source)], ["text"]) == tmp_path / "clean" / "train"
     assert source.read_bytes() == before
     assert lines(tmp_path / "clean" / "train" / "rows.jsonl") == [
         {"id": 1, "text": "톰&제리", "more": [{**turns[0], "content": "하나 둘"}, turns[1]]},
@@ -147,8 +148,8 @@ def test_a_copy_with_its_list_of_changes(tmp_path: Path) -> None:
 def test_files_of_one_name_and_half_characters(tmp_path: Path) -> None:
     one = written(tmp_path / "a", {"text": "하나"})
     two = written(tmp_path / "b", {"text": "둘 \ud83d"})
-    copy = CleanedCopy(tmp_path / "clean", [one, two])
-    folder = copy.write("train", [one, two], ["text"])
+    copy = CleanedCopy(tmp_path / "clean", [DataFile(one), DataFile(two)])
+    folder = copy.write("train", [DataFile(one), DataFile(two)], ["text"])
     assert sorted(path.name for path in folder.iterdir()) == ["rows-2.jsonl", "rows.jsonl"]
     assert lines(folder / "rows-2.jsonl") == [{"text": "둘 \ud83d"}]
 
@@ -157,18 +158,20 @@ def test_originals_are_never_in_the_way(tmp_path: Path) -> None:
     source = written(tmp_path / "data", {"text": "하나"})
     for folder in (source, source.parent, tmp_path):
         with pytest.raises(UsageError, match="the originals are never written over"):
-            CleanedCopy(folder, [source])
+            CleanedCopy(folder, [DataFile(source)])
     written(tmp_path / "other", {"text": "하나"})
     with pytest.raises(UsageError, match="not an empty folder"):
-        CleanedCopy(tmp_path / "other", [source])
+        CleanedCopy(tmp_path / "other", [DataFile(source)])
     with pytest.raises(UsageError, match="can't be made"):
-        CleanedCopy(tmp_path / "other" / "rows.jsonl" / "x", [source])
+        CleanedCopy(tmp_path / "other" / "rows.jsonl" / "x", [DataFile(source)])
     (tmp_path / "empty").mkdir()
-    CleanedCopy(tmp_path / "empty", [source])
+    CleanedCopy(tmp_path / "empty", [DataFile(source)])
 
 
 def test_a_file_that_can_not_be_read_is_an_error(tmp_path: Path) -> None:
     source = tmp_path / "rows.jsonl"
     source.write_bytes(b'{"text": "\xff"}\n')
     with pytest.raises(DataError):
-        CleanedCopy(tmp_path / "clean", [source]).write("train", [source], ["text"])
+        CleanedCopy(tmp_path / "clean", [DataFile(source)]).write(
+            "train", [DataFile(source)], ["text"]
+        )

@@ -13,7 +13,8 @@ from transformers import AutoTokenizer
 
 from kft.data.templates import TEMPLATES, TemplateRenderer
 from kft.errors import DataError
-from kft.tasks.causal_lm import CausalLM, prompt_ids, text_ids
+from kft.tasks.causal_lm import CausalLM
+from kft.tasks.pieces import prompt_ids, text_ids
 from kft.tasks.task import IGNORE_INDEX, EncodeOptions, Example, Record
 
 
