@@ -164,6 +164,9 @@ def page(table: dict[str, Any]) -> str:
         "LoRA stays more than a point behind full fine-tuning. Nothing was tuned for it but the "
         "learning rate (dev/LOG.md): a larger rank and more epochs were not tried to the end.",
         "",
+        "Peak memory is an upper bound: Linux counts a process from the peak of the one that "
+        "started it, and the least of three seeds is shown.",
+        "",
         f"Machine: {table['machine']}, busy with other work; training seconds are medians and "
         "compare only roughly.",
         "",

@@ -152,7 +152,7 @@ class NextTokenLoss(nn.Module):
 def _encode(
     records: Sequence[Record], tokenizer: Tokenizer, renderer: Renderer, options: EncodeOptions
 ) -> list[list[Example]]:
-    """Render and tokenize all records at once: several times as fast as one by one."""
+    """Render and tokenize all records at once, which saves the cost of a call for each."""
     texts = [record.text or "" for record in records if record.messages is None]
     talks = [(r.messages, r.place) for r in records if r.messages is not None]
     rendered = renderer.render_many([turns for turns, _ in talks], [place for _, place in talks])
