@@ -131,7 +131,12 @@ def check(
     }
     sections, findings = inspect(recipe, records, prepared, tokenizer)
     shown = [shown_row([example], tokenizer) for example in prepared.train.examples[:show_rows]]
-    return Check({"model": model, **sections}, worst_first([*findings, *place]), shown, fixed)
+    return Check(
+        {"model": model, **sections},
+        worst_first([*prepared.findings, *findings, *place]),
+        shown,
+        fixed,
+    )
 
 
 def inspect(

@@ -14,6 +14,7 @@ from accelerate.utils import set_seed
 from kft.api.dataset import Prepared, prepare
 from kft.api.observer import Observer
 from kft.api.records import Records, read_records, texts_of
+from kft.api.row_checks import findings, held_out_findings, stop_on_errors
 from kft.api.run_folder import device_name
 from kft.errors import Finding, UsageError
 from kft.models.adapters import add_adapter, count_parameters
@@ -90,6 +91,7 @@ def load(recipe: Recipe, observer: Observer) -> Loaded:
         task.answers_in_text and records.layout.format != "text"
     ):  # running text has no turns to render
         tokenizer.chat_template = data.renderer.chat_template
+    data = _looked_at(data, records, tokenizer, task)
     for finding in data.findings:
         observer.finding(finding)
     if is_pickled(Path(recipe.model.name_or_path)):
@@ -154,7 +156,7 @@ def load_data(recipe: Recipe, task: Task) -> tuple[Any, Records, Any, Prepared]:
     if is_encoder(config) and task.answers_in_text:
         as_decoder(tokenizer)
     data = prepare(recipe, records, tokenizer, task, positions=num_positions(config))
-    return config, records, tokenizer, replace(data, findings=[*told, *data.findings])
+    return config, records, tokenizer, replace(data, findings=told)
 
 
 def _checked_tokenizer(recipe: Recipe, records: Records, config: Any) -> tuple[Any, list[Finding]]:
@@ -169,6 +171,17 @@ def _checked_tokenizer(recipe: Recipe, records: Records, config: Any) -> tuple[A
     )
     require(report)
     return opened.tokenizer, [*opened.findings, *report.findings]
+
+
+def _looked_at(data: Prepared, records: Records, tokenizer: Any, task: Task) -> Prepared:
+    """The data with what its rows show; an error stops here, before weights are loaded."""
+    found = [
+        *data.findings,
+        *findings(data.train, tokenizer, answers_in_text=task.answers_in_text),
+        *held_out_findings(records.train, data.held_out_records),
+    ]
+    stop_on_errors(found)
+    return replace(data, findings=found)
 
 
 def with_labels(records: Records) -> Records:

@@ -17,7 +17,6 @@ from kft.api.merge import NUM_ROWS, export_full, has_room, merge, verification_b
 from kft.api.observer import Observer, Sample
 from kft.api.paths import absolute
 from kft.api.resuming import last_checkpoint, require_same_run
-from kft.api.row_checks import stop_on_errors
 from kft.api.run_folder import (
     base_record,
     create,
@@ -92,7 +91,6 @@ def _run_steps(
     recipe: Recipe, folder: Path, observer: Observer, *, goes_on: bool
 ) -> Iterator[StepStats]:
     loaded = load(recipe, observer)
-    stop_on_errors(loaded.data.findings)
     recipe = loaded.recipe
     if goes_on:
         require_same_run(folder, recipe, loaded.records.files_sha256)

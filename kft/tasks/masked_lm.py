@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from kft.errors import DataError, ModelError
 from kft.ops.losses import IGNORE_INDEX, LossSum, token_log_probs
 from kft.tasks.inputs import document_numbers, ends, model_inputs, plain_model
+from kft.tasks.one_by_one import encode_each
 from kft.tasks.padding import arrange, token_labels
 from kft.tasks.task import (
     Batch,
@@ -114,15 +115,7 @@ class MaskedLM:
             for at in range(start, end, room)
         ]
 
-    def encode_many(
-        self,
-        records: Sequence[Record],
-        tokenizer: Tokenizer,
-        renderer: Renderer,
-        options: EncodeOptions,
-    ) -> list[list[Example]]:
-        """The examples of each record, one after another."""
-        return [self.encode(record, tokenizer, renderer, options) for record in records]
+    encode_many = encode_each
 
     def collate(
         self, examples: Sequence[Example], pad_token_id: int, packed: bool = False

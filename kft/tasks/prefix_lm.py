@@ -10,6 +10,7 @@ import torch
 
 from kft.ops.losses import IGNORE_INDEX
 from kft.tasks.causal_lm import CausalLM
+from kft.tasks.one_by_one import encode_each
 from kft.tasks.task import (
     Batch,
     EncodeOptions,
@@ -57,15 +58,7 @@ class PrefixLM(CausalLM):
             asked += text
         return [replace(one, prompt_length=_prompt_length(one)) for one in examples]
 
-    def encode_many(
-        self,
-        records: Sequence[Record],
-        tokenizer: Tokenizer,
-        renderer: Renderer,
-        options: EncodeOptions,
-    ) -> list[list[Example]]:
-        """The examples of each record, one after another."""
-        return [self.encode(record, tokenizer, renderer, options) for record in records]
+    encode_many = encode_each
 
     def collate(
         self, examples: Sequence[Example], pad_token_id: int, packed: bool = False

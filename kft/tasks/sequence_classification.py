@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from kft.errors import DataError
 from kft.ops.losses import IGNORE_INDEX, LossSum
+from kft.tasks.one_by_one import encode_each
 from kft.tasks.padding import arrange
 from kft.tasks.pooling import RowHead, ones
 from kft.tasks.task import (
@@ -77,15 +78,7 @@ class SequenceClassification:
             )
         ]
 
-    def encode_many(
-        self,
-        records: Sequence[Record],
-        tokenizer: Tokenizer,
-        renderer: Renderer,
-        options: EncodeOptions,
-    ) -> list[list[Example]]:
-        """The examples of each record, one after another."""
-        return [self.encode(record, tokenizer, renderer, options) for record in records]
+    encode_many = encode_each
 
     def collate(
         self, examples: Sequence[Example], pad_token_id: int, packed: bool = False

@@ -12,6 +12,7 @@ from torch.nn import functional
 from kft.errors import DataError, name_list
 from kft.ops.losses import IGNORE_INDEX, LossSum
 from kft.tasks.inputs import document_numbers, ends, model_inputs, plain_model
+from kft.tasks.one_by_one import encode_each
 from kft.tasks.padding import arrange, token_labels
 from kft.tasks.task import (
     Batch,
@@ -103,15 +104,7 @@ class TokenClassification:
             )
         ]
 
-    def encode_many(
-        self,
-        records: Sequence[Record],
-        tokenizer: Tokenizer,
-        renderer: Renderer,
-        options: EncodeOptions,
-    ) -> list[list[Example]]:
-        """The examples of each record, one after another."""
-        return [self.encode(record, tokenizer, renderer, options) for record in records]
+    encode_many = encode_each
 
     def collate(
         self, examples: Sequence[Example], pad_token_id: int, packed: bool = False

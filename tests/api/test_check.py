@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import kft
+from kft.api.observer import Silent
 from kft.api.row_report import report_on_rows
 from kft.api.shown_rows import shown_row
 from kft.api.token_report import rendering_findings, step_findings
@@ -127,20 +128,20 @@ def test_a_run_stops_at_an_error_and_counts_warnings(
     assert few.startswith("warning: An epoch has only 1 optimizer steps, the run 1")
 
 
-PLAN = {"num_train_epochs": 3, "max_steps": None, "seed": 0}
+PLAN: dict[str, Any] = {"num_train_epochs": 3, "max_steps": None, "seed": 0}
 
 
 @pytest.mark.parametrize(("rows", "batch", "accumulation"), [(100, 16, 2), (40, 8, 1), (9, 8, 1)])
 def test_the_hint_for_few_steps_helps(rows: int, batch: int, accumulation: int) -> None:
-    plan = WindowPlan(rows, batch, accumulation, **PLAN)  # type: ignore[arg-type]
+    plan = WindowPlan(rows, batch, accumulation, **PLAN)
     (finding,) = step_findings(plan)
     assert finding.hint is not None
     better = [int(word.split("=")[1]) for word in finding.hint.strip("`").split()]
-    assert not list(step_findings(WindowPlan(rows, *better, **PLAN)))  # type: ignore[arg-type]
+    assert not list(step_findings(WindowPlan(rows, *better, **PLAN)))
 
 
 def test_few_rows_need_more_epochs() -> None:
-    (finding,) = step_findings(WindowPlan(3, 1, 1, **PLAN))  # type: ignore[arg-type]
+    (finding,) = step_findings(WindowPlan(3, 1, 1, **PLAN))
     assert finding.hint == "`train.num_train_epochs=16`"
 
 
@@ -171,7 +172,7 @@ def rendering(between: str, own: str | None) -> list[str]:
     turns = ({"role": "user", "content": "안녕"}, {"role": "assistant", "content": "네"})
     found = rendering_findings(
         [Record("rows:1", messages=turns)],
-        Asks(between),  # type: ignore[arg-type]
+        Asks(between),
         Words(),
         own_template=own,
         template="`ours`",
@@ -219,3 +220,32 @@ def test_labels_and_leaks_of_labelled_rows() -> None:
     assert report.labels["counts"] == {"부정": 1, "긍정": 2}
     assert not any("width" in finding.what for finding in report.findings)
     assert isinstance(report.findings[0], Finding)
+
+
+def test_what_the_guard_says_of_the_tokenizer_stands_in_the_check(
+    tiny_bert: Path, recipe_file: RecipeFile
+) -> None:
+    """A BERT has no end token of its own; that `[SEP]` is taken for it must be told here too."""
+    rows = [
+        {"text": "하늘이 높고 " * (1 + n // 2), "label": ["좋아요", "싫어요"][n % 2]}
+        for n in range(30)
+    ]
+    keys = {"task": "sequence_classification", "data.format": "classification"}
+    checked = kft.check(recipe_file(tiny_bert, rows, keys))
+    assert any("[SEP]" in finding.what for finding in checked.findings)
+
+
+def test_a_data_error_stops_before_weights_are_loaded(
+    tiny_gpt: Path, recipe_file: RecipeFile
+) -> None:
+    stages: list[str] = []
+
+    class Watching(Silent):
+        def stage(self, title: str) -> None:
+            stages.append(title)
+
+    broken = [{"prompt": "\ufffd\ufffd\ufffd 질문", "completion": "\ufffd\ufffd 답"}] * 30
+    with pytest.raises(DataError):
+        kft.finetune(recipe_file(tiny_gpt, broken), observer=Watching())
+    assert "reading data" in stages
+    assert "loading the model" not in stages
