@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: Words after ``kft``; else those of the process.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    # Else pydantic reads the metadata of every installed package, to find plugins of its own.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     signal.signal(signal.SIGTERM, _on_sigterm)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that isn't UTF-8

@@ -115,6 +115,21 @@ def section_names() -> tuple[str, ...]:
     )
 
 
+@cache
+def key_paths() -> tuple[str, ...]:
+    """The path of every key, as `keys` has them.
+
+    Without the JSON schema that `keys` reads: a misspelt key is to be answered at once.
+
+    Example:
+        >>> key_paths() == tuple(keys())
+        True
+    """
+    top = [name for name in Recipe.model_fields if name not in section_names()]
+    inner = [f"{section}.{name}" for section in section_names() for name in names_in(section)]
+    return (*top, *inner)
+
+
 def names_in(section: str) -> list[str]:
     """The names that may stand in a section; the empty name is the top level.
 
@@ -124,7 +139,8 @@ def names_in(section: str) -> list[str]:
     """
     if section == "":
         return list(Recipe.model_fields)
-    return [key.name for key in keys().values() if key.section == section]
+    model: Any = Recipe.model_fields[section].annotation
+    return list(model.model_fields)
 
 
 def expected(forms: Sequence[Form]) -> str:

@@ -22,6 +22,7 @@ from kft.recipe.keys import (
     alternatives,
     choices_of,
     expected,
+    key_paths,
     keys,
     names_in,
     one_of,
@@ -218,11 +219,12 @@ def _not_a_section(name: str, document: Document) -> Problem:
 def _key_hint(section: str, name: str, value: Any) -> str | None:
     """Which key was probably meant: one elsewhere, another toolkit's word, or a misspelling."""
     word = name.strip().lower().replace("-", "_")
-    if word in keys() and "." in word:
+    paths = {path: path.rpartition(".")[2] for path in key_paths()}
+    if word in paths and "." in word:
         parent, _, child = word.partition(".")
         return f"Write `{child}` on a line of its own under `{parent}:`."
     here = [own for own in names_in(section) if own == word]
-    elsewhere = [key.path for key in keys().values() if key.name == word]
+    elsewhere = [path for path, own in paths.items() if own == word]
     elsewhere += [own for own in section_names() if own == word]
     if word == "data" and isinstance(value, str):
         elsewhere = ["data.train"]
@@ -230,8 +232,8 @@ def _key_hint(section: str, name: str, value: Any) -> str | None:
     if foreign and foreign[0].startswith(f"{section}."):
         elsewhere = []
     near = nearest_name(word, names_in(section))
-    nearly = difflib.get_close_matches(word, [key.name for key in keys().values()], 1, 0.8)
-    far = [key.path for key in keys().values() if key.name in nearly]
+    nearly = difflib.get_close_matches(word, list(paths.values()), 1, 0.8)
+    far = [path for path, own in paths.items() if own in nearly]
     if here or elsewhere or foreign:
         return _did_you_mean((here or elsewhere or foreign)[0], section, here=bool(here))
     if near is not None:

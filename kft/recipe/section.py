@@ -10,7 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 class Section(BaseModel):
     """A part of the recipe: frozen, and strict about its keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        protected_namespaces=(),
+        defer_build=True,  # built once, with the recipe that it is part of
+    )
 
 
 class SourceSection(Section):
