@@ -137,7 +137,8 @@ def _reading(measures: Measures, what: str, hint: str, *, is_decisive: bool) -> 
         said = f"Only {kept:.1%} of the characters of {what} come back from their tokens{lost}"
         return [Finding(severity, f"{said}; expected at least {least:.0%}", where, hint)]
     per_character = measures.tokens / max(measures.characters, 1)
-    if measures.byte_rate > BYTE_LIMIT or per_character > TOKENS_LIMIT:
+    is_costly = measures.byte_rate > BYTE_LIMIT or per_character > TOKENS_LIMIT
+    if is_costly and measures.characters >= ENOUGH_HANGUL:  # a few words have no average
         said = f"{what[0].upper()}{what[1:]} take {per_character:.1f} tokens per character"
         return [Finding("warning", f"{said}: the vocabulary holds little Korean", where)]
     if unknown > UNKNOWN_NOTED or recall < RECALL_NOTED:

@@ -248,3 +248,18 @@ def test_a_run_stops_before_it_trains(checkpoints: Path, tmp_path: Path) -> None
     with pytest.raises(ModelError, match="of the tokens of the data are unknown") as caught:
         kft.check(recipe)
     assert caught.value.exit_code == 2
+
+
+def test_a_vocabulary_with_little_korean_is_told_where_there_is_enough_text(
+    tiny_tokenizer: Path,
+) -> None:
+    """Bytes for most syllables: dear, but nothing is lost. A few words are no average."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_tokenizer)
+    rare = "뷁쉙똠햏춍퀭뛟굻"
+
+    def told(times: int) -> bool:
+        findings = examine(tokenizer, None, [rare * times]).findings
+        return any("The data take" in finding.what for finding in findings)
+
+    assert told(40)
+    assert not told(2)
