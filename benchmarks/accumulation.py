@@ -83,7 +83,7 @@ def make_model(tokenizer: Any) -> BertForSequenceClassification:
 def kft_step(model: Any, examples: list[Example], size: int) -> Step:
     """Loss and gradient norm of kft's step, in micro-batches of ``size`` rows."""
     task = SequenceClassification()
-    module = task.with_loss(copy.deepcopy(model), keeps_positions=False)
+    module = task.with_loss(copy.deepcopy(model), logits_from="everywhere")
     window = [task.collate(examples[start : start + size], 0) for start in range(0, NUM_ROWS, size)]
     stats = next(
         train(

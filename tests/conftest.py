@@ -257,8 +257,9 @@ def recipe_file(tmp_path: Path, write_jsonl: WriteJsonl) -> RecipeFile:
     """`recipe_file(checkpoint, rows, overrides={}, name="recipe.yaml") -> path` of a recipe.
 
     `rows` are written beside the recipe, or are the path of a file. `overrides` are dotted keys
-    with their values. Without any: LoRA of rank 4, 4 steps of 4 rows, float32, half of the
-    rows held out, no sample generations, `output_dir` a folder `run` beside the recipe.
+    with their values. Without any: LoRA of rank 4, 4 steps of 4 rows that aren't packed,
+    float32, half of the rows held out, no sample generations, `output_dir` a folder `run` beside
+    the recipe.
     """
 
     def write(
@@ -272,7 +273,12 @@ def recipe_file(tmp_path: Path, write_jsonl: WriteJsonl) -> RecipeFile:
         recipe: dict[str, Any] = {
             "model": {"name_or_path": str(checkpoint)},
             "adapter": {"r": 4, "lora_alpha": 8},
-            "data": {"train": str(file), "eval_fraction": 0.5, "max_length": 128},
+            "data": {
+                "train": str(file),
+                "eval_fraction": 0.5,
+                "max_length": 128,
+                "packing": False,
+            },
             "train": {
                 "max_steps": 4,
                 "per_device_train_batch_size": 4,

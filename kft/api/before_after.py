@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ def measure_held_out(loaded: Loaded, module: Any) -> Measurement | None:
         return measure(
             unwrapped,
             loaded.data.held_out,
-            partial(loaded.task.collate, pad_token_id=loaded.tokenizer.pad_token_id),
+            loaded.collate(packed=loaded.unpadded),
             rows_per_batch=loaded.recipe.evaluate.per_device_eval_batch_size,
             device=loaded.accelerator.device,
             task=loaded.task.name,

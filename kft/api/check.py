@@ -14,6 +14,7 @@ from kft.api.clean_copy import CleanCopy, write_clean_copy
 from kft.api.dataset import Prepared
 from kft.api.finetune import RecipeOrPath, as_recipe
 from kft.api.loaded import load_data
+from kft.api.plan import wants_packing, window_plan
 from kft.api.records import Records
 from kft.api.row_checks import dropped_findings
 from kft.api.row_report import report_on_rows, worst_first
@@ -25,7 +26,6 @@ from kft.api.token_report import (
     step_findings,
     token_findings,
 )
-from kft.data.batches import WindowPlan
 from kft.data.encodings import text_encoding
 from kft.data.files import resolve_files
 from kft.data.rows import reading_notes
@@ -161,15 +161,7 @@ def inspect(
         *resolve_files(data.train, "data.train"),
         *(resolve_files(data.eval, "data.eval") if data.eval is not None else ()),
     ]
-    section = recipe.train
-    plan = WindowPlan(
-        num_examples=len(examples),
-        rows_per_batch=section.per_device_train_batch_size,
-        batches_per_window=section.gradient_accumulation_steps,
-        num_train_epochs=section.num_train_epochs,
-        max_steps=section.max_steps,
-        seed=section.seed,
-    )
+    plan = window_plan(recipe, examples, packed=wants_packing(recipe, task))
     own = tokenizer.chat_template
     findings = [
         *token_findings(

@@ -17,9 +17,11 @@ from kft.api.records import file_sha256, read_records
 from kft.errors import DataError, UsageError
 from kft.evaluation.held_out import Measurement, measure
 from kft.models.architecture import num_positions
+from kft.models.attention import use_document_attention
 from kft.models.decoders import is_prefix
-from kft.models.loader import keeps_positions
+from kft.models.logits import logits_from
 from kft.recipe.schema import DataSection, EvaluateSection, ModelSection, Recipe
+from kft.tasks.inputs import plain_model
 from kft.tasks.registry import TASKS, choose_task
 
 
@@ -112,13 +114,16 @@ def measure_opened(opened: Opened, recipe: Recipe) -> Measurement:
         raise UsageError(
             "The run held no rows out", expected="`--data FILE` with rows to evaluate on"
         )
-    module = task.with_loss(opened.model, keeps_positions=keeps_positions(opened.model))
+    fast = recipe.train.fast_paths
+    unpadded = fast and use_document_attention(plain_model(opened.model))
+    module = task.with_loss(opened.model, logits_from=logits_from(opened.model, fast=fast))
     device = opened.model.device
+    pad_token_id = opened.tokenizer.pad_token_id
     with torch.autocast(device.type, opened.dtype, enabled=opened.dtype != torch.float32):
         return measure(
             module,
             held_out,
-            partial(task.collate, pad_token_id=opened.tokenizer.pad_token_id),
+            partial(task.collate, pad_token_id=pad_token_id, packed=unpadded),
             rows_per_batch=recipe.evaluate.per_device_eval_batch_size,
             device=device,
             task=task.name,

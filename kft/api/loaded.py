@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,15 @@ from accelerate.utils import set_seed
 
 from kft.api.dataset import Prepared, prepare
 from kft.api.observer import Observer
+from kft.api.plan import wants_packing
 from kft.api.records import Records, read_records, texts_of
 from kft.api.row_checks import findings, held_out_findings, stop_on_errors
 from kft.api.run_folder import device_name
 from kft.errors import Finding, UsageError
+from kft.models.activations import fuse_activations
 from kft.models.adapters import add_adapter, count_parameters
 from kft.models.architecture import check_architecture, num_positions, skeleton
+from kft.models.attention import keeps_documents_apart, use_document_attention
 from kft.models.checkpoint_files import check_weight_files, is_pickled
 from kft.models.decoders import as_decoder, fit_attention, is_encoder
 from kft.models.guard import examine, require
@@ -42,8 +47,9 @@ from kft.models.target_modules import check_adapter
 from kft.models.tokenizer import open_tokenizer
 from kft.models.vocabulary import fit_vocabulary
 from kft.recipe.schema import Recipe
+from kft.tasks.inputs import plain_model
 from kft.tasks.registry import choose_task
-from kft.tasks.task import Task
+from kft.tasks.task import Batch, Example, Task
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,8 @@ class Loaded:
         accelerator: The run's one Accelerator.
         dtype: Precision of computation.
         choices: What each ``auto`` became.
+        unpadded: The model attends document by document, so its batches need no padding.
+        packed: Several examples share a row of ``data.max_length`` tokens.
     """
 
     recipe: Recipe
@@ -71,6 +79,12 @@ class Loaded:
     accelerator: Accelerator
     dtype: torch.dtype
     choices: dict[str, str]
+    unpadded: bool = False
+    packed: bool = False
+
+    def collate(self, *, packed: bool) -> Callable[[Sequence[Example]], Batch]:
+        """What makes one batch of a few examples."""
+        return partial(self.task.collate, pad_token_id=self.tokenizer.pad_token_id, packed=packed)
 
 
 def load(recipe: Recipe, observer: Observer) -> Loaded:
@@ -111,7 +125,13 @@ def load(recipe: Recipe, observer: Observer) -> Loaded:
     whole = trained_in_full(model, head, new_modules(model, new))
     new_token_ids = fit_vocabulary(model, tokenizer)
     clean_generation_config(model, tokenizer)
-    model = add_adapter(model, recipe.adapter, recipe.task, new_token_ids, whole)
+    unpadded = recipe.train.fast_paths and use_document_attention(model)
+    packed = _can_pack(recipe, task, model, observer)
+    if recipe.train.fast_paths:
+        fuse_activations(model)
+    model = add_adapter(
+        model, recipe.adapter, recipe.task, new_token_ids, whole, fast=recipe.train.fast_paths
+    )
     checkpointing = _wants_checkpointing(recipe, model, device)
     if checkpointing:
         with without_deprecations():
@@ -121,6 +141,8 @@ def load(recipe: Recipe, observer: Observer) -> Loaded:
         "model.dtype": dtype_name(weights),
         "data.format": records.layout.note,
         "data.template": data.template_note,
+        "data.packing": "true" if packed else "false",
+        "model.attn_implementation": plain_model(model).config._attn_implementation,
         "train.gradient_checkpointing": "true" if checkpointing else "false",
     }
     trainable, total = count_parameters(model)
@@ -134,7 +156,27 @@ def load(recipe: Recipe, observer: Observer) -> Loaded:
             "template": data.template_note,
         }
     )
-    return Loaded(recipe, task, records, data, tokenizer, model, accelerator, dtype, choices)
+    return Loaded(
+        recipe, task, records, data, tokenizer, model, accelerator, dtype, choices,
+        unpadded=unpadded, packed=packed,
+    )  # fmt: skip
+
+
+def _can_pack(recipe: Recipe, task: Task, model: Any, observer: Observer) -> bool:
+    """Whether examples will share rows: when asked for, and the model keeps them apart."""
+    if not wants_packing(recipe, task):
+        return False
+    if keeps_documents_apart(model):
+        return True
+    observer.finding(
+        Finding(
+            "note",
+            f"`{model.config.model_type}` doesn't keep packed rows apart: they are padded, and "
+            "`train.per_device_train_batch_size` counts single rows",
+            where="`data.packing`",
+        )
+    )
+    return False
 
 
 def load_data(recipe: Recipe, task: Task) -> tuple[Any, Records, Any, Prepared]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from kft.api.loaded import Loaded, load
 from kft.api.merge import NUM_ROWS, export_full, has_room, merge, verification_batches
 from kft.api.observer import Observer, Sample
 from kft.api.paths import absolute
+from kft.api.plan import window_plan
 from kft.api.resuming import last_checkpoint, require_same_run
 from kft.api.run_folder import (
     base_record,
@@ -32,7 +32,7 @@ from kft.errors import DataError, ExportError, Finding, KftError, ModelError, Us
 from kft.evaluation.held_out import Measurement
 from kft.evaluation.measures import compare
 from kft.models.adapters import count_parameters
-from kft.models.loader import keeps_positions
+from kft.models.logits import logits_from
 from kft.recipe.schema import Recipe
 from kft.tasks.task import Window
 from kft.train.checkpoint import load_checkpoint, save_checkpoint
@@ -142,17 +142,11 @@ def _run_steps(
 
 def prepare_training(loaded: Loaded) -> Training:
     """The model with its loss and the optimizer, prepared by accelerate, and the steps' rows."""
-    section, model = loaded.recipe.train, loaded.model
-    plan = WindowPlan(
-        num_examples=len(loaded.data.train.examples),
-        rows_per_batch=section.per_device_train_batch_size,
-        batches_per_window=section.gradient_accumulation_steps,
-        num_train_epochs=section.num_train_epochs,
-        max_steps=section.max_steps,
-        seed=section.seed,
-    )
-    module = loaded.task.with_loss(model, keeps_positions=keeps_positions(model))
-    module, optimizer = loaded.accelerator.prepare(module, make_optimizer(model, section))
+    recipe, model = loaded.recipe, loaded.model
+    plan = window_plan(recipe, loaded.data.train.examples, packed=loaded.packed)
+    way = logits_from(model, fast=recipe.train.fast_paths)
+    module = loaded.task.with_loss(model, logits_from=way)
+    module, optimizer = loaded.accelerator.prepare(module, make_optimizer(model, recipe.train))
     return Training(module, optimizer, plan)
 
 
@@ -161,8 +155,7 @@ def train_and_save(
 ) -> Iterator[StepStats]:
     """Take the steps from ``first_step`` on; log, evaluate, save, and stop when asked to."""
     recipe, accelerator, plan = loaded.recipe, loaded.accelerator, training.plan
-    pad_token_id = loaded.tokenizer.pad_token_id
-    collate = partial(loaded.task.collate, pad_token_id=pad_token_id)
+    collate = loaded.collate(packed=loaded.unpadded or loaded.packed)
     with RunLog(folder) as log, StopSignal() as stop:
         for stats in train(
             training.module,

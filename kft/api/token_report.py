@@ -84,9 +84,11 @@ def step_findings(plan: WindowPlan) -> Iterator[Finding]:
     """A warning where an epoch has so few optimizer steps that little can be learned."""
     if plan.max_steps is not None or plan.steps_per_epoch >= _FEW_STEPS:
         return
-    rows = max(1, plan.num_examples // _GOOD_STEPS)
+    rows = max(1, plan.num_rows // _GOOD_STEPS)
     batch = min(plan.rows_per_batch, rows)
-    if rows < plan.rows_per_window:
+    if plan.packing is not None and plan.num_rows < _GOOD_STEPS <= plan.num_examples:
+        override = "data.packing=false"
+    elif rows < plan.rows_per_window:
         override = f"train.per_device_train_batch_size={batch} "
         override += f"train.gradient_accumulation_steps={rows // batch}"
     else:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from kft.data.packing import Packing
 from kft.tasks.task import Batch, Example, Window
 
 Collate = Callable[[Sequence[Example]], Batch]
@@ -20,16 +22,14 @@ Collate = Callable[[Sequence[Example]], Batch]
 class WindowPlan:
     """The optimizer steps of a run and the rows of each.
 
-    A window's rows are sorted by length before they are cut into micro-batches. That changes
-    no sum, and saves most of the padding.
-
     Args:
-        num_examples: Rows there are.
-        rows_per_batch: Rows of a micro-batch, at most.
+        num_examples: Examples there are.
+        rows_per_batch: Rows of a micro-batch, at most: examples, or packed rows of several.
         batches_per_window: Micro-batches of a window, at most.
-        num_train_epochs: Passes over the rows; may be a fraction.
+        num_train_epochs: Passes over the examples; may be a fraction.
         max_steps: Replaces ``num_train_epochs`` when given.
         seed: Every epoch has its own order, drawn from this.
+        packing: How examples share rows; ``None``: each is a row of its own.
     """
 
     num_examples: int
@@ -38,6 +38,13 @@ class WindowPlan:
     num_train_epochs: float
     max_steps: int | None
     seed: int
+    packing: Packing | None = None
+    _last_epoch: dict[int, Sequence[Any]] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of an epoch."""
+        return self.num_examples if self.packing is None else len(self.packing)
 
     @property
     def rows_per_window(self) -> int:
@@ -47,7 +54,7 @@ class WindowPlan:
     @property
     def steps_per_epoch(self) -> int:
         """Windows of one epoch."""
-        return math.ceil(self.num_examples / self.rows_per_window)
+        return math.ceil(self.num_rows / self.rows_per_window)
 
     @property
     def total_steps(self) -> int:
@@ -56,17 +63,43 @@ class WindowPlan:
             return self.max_steps
         return max(1, math.ceil(self.steps_per_epoch * self.num_train_epochs))
 
-    def rows(self, step: int) -> list[int]:
-        """Indices of the rows of the ``step``-th window, counted from 1."""
+    def rows(self, step: int) -> list[list[int]]:
+        """The examples of each row of the ``step``-th window, counted from 1."""
         epoch, position = divmod(step - 1, self.steps_per_epoch)
-        order = epoch_order(self.num_examples, self.seed, epoch)
+        order = self._order(epoch)
         start = position * self.rows_per_window
-        return [int(row) for row in order[start : start + self.rows_per_window]]
+        stop = min(start + self.rows_per_window, len(order))
+        return [[int(example) for example in order[row]] for row in range(start, stop)]
+
+    def _order(self, epoch: int) -> Sequence[Any]:
+        """The epoch's rows in their order, kept until another epoch's are asked for."""
+        if epoch not in self._last_epoch:
+            self._last_epoch.clear()
+            order = epoch_order(self.num_rows, self.seed, epoch)
+            rows: Any = order.reshape(-1, 1)
+            if self.packing is not None:
+                rows = InOrder(self.packing.epoch(self.seed, epoch), order)
+            self._last_epoch[epoch] = rows
+        return self._last_epoch[epoch]
 
 
-def epoch_order(num_examples: int, seed: int, epoch: int) -> np.ndarray:
-    """A permutation of the rows, int64 (num_examples,), from the seed and the epoch's number."""
-    return np.random.default_rng([seed, epoch]).permutation(num_examples)
+class InOrder(Sequence[Any]):
+    """Things in another order, looked up when they are asked for."""
+
+    def __init__(self, things: Sequence[Any], order: np.ndarray) -> None:
+        self._things = things
+        self._order = order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, place: int) -> Any:  # type: ignore[override] # no slices of it
+        return self._things[int(self._order[place])]
+
+
+def epoch_order(num_rows: int, seed: int, epoch: int) -> np.ndarray:
+    """A permutation of the rows, int64 (num_rows,), from the seed and the epoch's number."""
+    return np.random.default_rng([seed, epoch]).permutation(num_rows)
 
 
 def make_windows(
@@ -74,15 +107,22 @@ def make_windows(
 ) -> Iterator[Window]:
     """The windows of a run from ``first_step`` on, in order.
 
+    Where each example is a row of its own, a window's rows are sorted by length before they are
+    cut into micro-batches: that changes no sum, and saves most of the padding.
+
     Args:
-        examples: The training rows.
-        plan: Which rows belong to which step.
-        collate: Pads a few examples to one batch.
+        examples: The training examples.
+        plan: Which of them belong to which step.
+        collate: Makes one batch of a few examples, longest first.
         first_step: Counted from 1; later than 1 when a run goes on.
     """
     for step in range(first_step, plan.total_steps + 1):
-        rows = [examples[row] for row in plan.rows(step)]
-        yield [collate(part) for part in by_length(rows, plan.rows_per_batch)]
+        rows = plan.rows(step)
+        if plan.packing is None:
+            parts = by_length([examples[row[0]] for row in rows], plan.rows_per_batch)
+        else:
+            parts = packed_parts(examples, rows, plan.rows_per_batch)
+        yield [collate(part) for part in parts]
 
 
 def by_length(examples: Sequence[Example], rows_per_batch: int) -> Iterator[list[Example]]:
@@ -90,9 +130,23 @@ def by_length(examples: Sequence[Example], rows_per_batch: int) -> Iterator[list
 
     The longest part comes first, so that a run which does not fit in memory fails at once.
     """
-    ordered = sorted(examples, key=lambda example: -len(example.input_ids))
+    ordered = sorted(examples, key=length_key)
     for start in range(0, len(ordered), rows_per_batch):
         yield ordered[start : start + rows_per_batch]
+
+
+def packed_parts(
+    examples: Sequence[Example], rows: Sequence[Sequence[int]], rows_per_batch: int
+) -> Iterator[list[Example]]:
+    """The examples of ``rows_per_batch`` packed rows at a time, longest first."""
+    for start in range(0, len(rows), rows_per_batch):
+        part = [examples[one] for row in rows[start : start + rows_per_batch] for one in row]
+        yield sorted(part, key=length_key)
+
+
+def length_key(example: Example) -> tuple[int, int]:
+    """Sorts longest first, and documents that attend alike side by side."""
+    return -len(example.input_ids), -(example.prompt_length or 0)
 
 
 def hold_out(num_examples: int, fraction: float, seed: int) -> tuple[list[int], list[int]]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from peft import (
     LoraConfig,
+    PeftConfig,
     PeftModel,
     TaskType,
     get_peft_model,
@@ -26,6 +27,7 @@ from transformers.pytorch_utils import Conv1D
 from kft.errors import ModelError
 from kft.models.checkpoint_files import refused_pickle
 from kft.models.loader import first_line
+from kft.models.lora_layers import register_fast_layers
 from kft.models.quiet import without_deprecations
 from kft.models.target_modules import check_adapter, ends_with
 from kft.recipe.schema import AdapterSection
@@ -46,6 +48,7 @@ def add_adapter(
     task: str,
     new_token_ids: Sequence[int] = (),
     head: Sequence[str] = (),
+    fast: bool = True,
 ) -> Any:
     """The model as it will be trained: with LoRA, or with every weight in float32.
 
@@ -55,6 +58,7 @@ def add_adapter(
         task: The recipe's task, for peft's ``task_type``.
         new_token_ids: Tokens without a pretrained embedding; only their rows are trained.
         head: Modules of the task's head, which are trained whole and saved with the adapter.
+        fast: LoRA layers that add their update inside the matrix product.
 
     Returns:
         A ``PeftModel``, or for ``full`` the model itself with float32 weights.
@@ -67,7 +71,7 @@ def add_adapter(
         return model.float().requires_grad_(True)
     model.requires_grad_(False)
     if section.start_from is not None:
-        return attach_adapter(model, section.start_from, is_trainable=True)
+        return attach_adapter(model, section.start_from, is_trainable=True, fast=fast)
     targets = check_adapter(model, section)
     try:
         config = LoraConfig(
@@ -87,6 +91,8 @@ def add_adapter(
             trainable_token_indices=_new_rows(model, new_token_ids),
             ensure_weight_tying=_saves_tied_weight(model, section),
         )
+        if fast:
+            register_fast_layers(config, model)
         with without_deprecations():
             adapted = get_peft_model(model, config)
     except (ValueError, TypeError, NotImplementedError) as cause:
@@ -144,7 +150,12 @@ def _new_rows(model: Any, token_ids: Sequence[int]) -> dict[str, list[int]] | No
 
 
 def attach_adapter(
-    model: Any, folder: str | Path, *, is_trainable: bool = False, exact: bool = False
+    model: Any,
+    folder: str | Path,
+    *,
+    is_trainable: bool = False,
+    exact: bool = False,
+    fast: bool = False,
 ) -> Any:
     """A ``PeftModel`` of ``model`` with the saved adapter of ``folder``.
 
@@ -154,6 +165,7 @@ def attach_adapter(
         is_trainable: To go on training it.
         exact: Modules that were saved whole keep float32 where peft would round them to the
             base's precision; such a model is compared or trained, not used as it is.
+        fast: As for :func:`add_adapter`.
 
     Raises:
         ModelError: If the adapter can't be read or does not fit the model.
@@ -162,7 +174,13 @@ def attach_adapter(
         with without_deprecations(), warnings.catch_warnings():
             # Otherwise the missing ones would be drawn at random.
             warnings.filterwarnings("error", message=_MISSING, category=UserWarning)
-            adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=is_trainable)
+            config = PeftConfig.from_pretrained(str(folder))
+            config.inference_mode = not is_trainable
+            if fast and isinstance(config, LoraConfig):
+                register_fast_layers(config, model)
+            adapted = PeftModel.from_pretrained(
+                model, str(folder), is_trainable=is_trainable, config=config
+            )
             if exact or is_trainable:
                 _widen_saved_modules(adapted, folder)
             return adapted

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import re
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
-import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, GenerationConfig
@@ -22,7 +20,7 @@ from kft.models.checkpoint_files import (
     check_weight_files,
     refused_pickle,
 )
-from kft.models.decoders import fit_attention, model_class, published_class
+from kft.models.decoders import fit_attention, model_class
 from kft.models.heads import HeadOptions, check_complete, configure_head
 from kft.models.quantization import keep_4bit_layers_intact, quantization_config
 from kft.models.special_tokens import stop_ids
@@ -244,17 +242,3 @@ def first_line(cause: Exception) -> str:
     lines = [line.strip() for line in str(cause).splitlines()]
     said = (line for line in lines if line and not line.endswith(":"))
     return next(said, type(cause).__name__)
-
-
-def keeps_positions(model: Any) -> bool:
-    """Whether the model's ``logits_to_keep`` takes a bool mask (B, T) of positions.
-
-    transformers has it since ``slice_logits_to_keep``; an older one, or a checkpoint's own
-    code, makes the logits of every position.
-    """
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return (
-        hasattr(transformers.modeling_utils, "slice_logits_to_keep")
-        and hasattr(transformers, published_class(base))
-        and "logits_to_keep" in inspect.signature(base.forward).parameters
-    )

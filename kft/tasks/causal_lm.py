@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kft.errors import DataError
-from kft.ops.losses import IGNORE_INDEX, LossSum, next_token_targets, token_log_probs
+from kft.ops.losses import IGNORE_INDEX, next_token_targets
+from kft.tasks.language_loss import LanguageLoss, LogitsFrom
+from kft.tasks.padding import arrange, token_labels
 from kft.tasks.pieces import encode_pieces, text_ids
 from kft.tasks.task import (
     Batch,
@@ -61,26 +62,13 @@ class CausalLM:
         """Each record's examples; raises as :meth:`encode`."""
         return _encode(records, tokenizer, renderer, options)
 
-    def collate(self, examples: Sequence[Example], pad_token_id: int) -> Batch:
-        """Pad examples on the right to one micro-batch of (B, T)."""
-        lengths = [len(example.input_ids) for example in examples]
-        shape = (len(examples), max(lengths))
-        input_ids = torch.full(shape, pad_token_id, dtype=torch.int64)
-        labels = torch.full(shape, IGNORE_INDEX, dtype=torch.int64)
-        attention_mask = torch.zeros(shape, dtype=torch.int64)
-        for row, example in enumerate(examples):
-            input_ids[row, : lengths[row]] = torch.tensor(example.input_ids)
-            labels[row, : lengths[row]] = torch.tensor(example.labels)
-            attention_mask[row, : lengths[row]] = 1
-        is_padded = min(lengths) < max(lengths)
-        return Batch(
-            input_ids=input_ids,
-            labels=labels,
-            attention_mask=attention_mask if is_padded else None,
-            position_ids=None,
-            num_tokens=sum(lengths),
-            num_counted=sum(example.num_targets for example in examples),
-        )
+    def collate(
+        self, examples: Sequence[Example], pad_token_id: int, packed: bool = False
+    ) -> Batch:
+        """Labels int64 (B, T): every target aligned with its own token, not shifted."""
+        labels = token_labels([one.labels for one in examples], IGNORE_INDEX, packed=packed)
+        counted = sum(example.num_targets for example in examples)
+        return arrange(examples, pad_token_id, labels, counted, packed=packed)
 
     def window(self, window: Window, *, seed: int, step: int) -> Window:
         """As it is."""
@@ -93,60 +81,9 @@ class CausalLM:
         targets[positions] = wanted
         return LogitRows(logits[0], targets)
 
-    def with_loss(self, model: nn.Module, *, keeps_positions: bool) -> NextTokenLoss:
+    def with_loss(self, model: nn.Module, *, logits_from: LogitsFrom) -> LanguageLoss:
         """The module that accelerate prepares: body, head and loss in one forward."""
-        return NextTokenLoss(model, keeps_positions=keeps_positions)
-
-
-class NextTokenLoss(nn.Module):
-    """A causal language model with its loss: ``forward(batch)`` is the sum over its targets.
-
-    Positions that predict no target never reach the LM head.
-
-    Args:
-        model: A transformers causal LM, or a PEFT model around one.
-        keeps_positions: The model's ``logits_to_keep`` takes a bool mask of shape (B, T);
-            otherwise all logits are made and the targets' are picked.
-    """
-
-    def __init__(self, model: nn.Module, *, keeps_positions: bool) -> None:
-        super().__init__()
-        self.model = model
-        self.keeps_positions = keeps_positions
-
-    def forward(self, batch: Batch) -> LossSum:
-        """Negative log-likelihood in nats and number of targets of the micro-batch."""
-        log_probs, _ = self._target_log_probs(batch)
-        count = torch.tensor(log_probs.numel(), device=log_probs.device)
-        return LossSum(-log_probs.sum(), count)
-
-    def row_losses(self, batch: Batch) -> LossSum:
-        """The same per row: ``total`` float32 (B,) in nats, ``count`` int64 (B,)."""
-        log_probs, positions = self._target_log_probs(batch)
-        rows = positions // batch.labels.shape[1]
-        totals = torch.zeros(len(batch.labels), device=log_probs.device)
-        counts = torch.zeros(len(batch.labels), dtype=torch.int64, device=log_probs.device)
-        return LossSum(
-            totals.index_add(0, rows, -log_probs),
-            counts.index_add(0, rows, torch.ones_like(rows)),
-        )
-
-    def _target_log_probs(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """``log P(target)`` float32 (N,) and each target's flat position int64 (N,)."""
-        positions, targets = next_token_targets(batch.labels)  # (N,), (N,)
-        inputs: dict[str, Any] = {"input_ids": batch.input_ids, "use_cache": False}
-        if batch.attention_mask is not None:
-            inputs["attention_mask"] = batch.attention_mask
-        if batch.position_ids is not None:
-            inputs["position_ids"] = batch.position_ids
-        if self.keeps_positions:
-            keep = torch.zeros_like(batch.labels, dtype=torch.bool)  # (B, T)
-            keep.view(-1)[positions] = True
-            logits = self.model(**inputs, logits_to_keep=keep).logits  # (N, V)
-        else:
-            every = self.model(**inputs).logits  # (B, T, V)
-            logits = every.reshape(-1, every.shape[-1])[positions]
-        return token_log_probs(logits, targets), positions
+        return LanguageLoss(model, next_token_targets, logits_from=logits_from)
 
 
 def _encode(

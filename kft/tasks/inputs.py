@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kft.tasks.task import Batch, Documents
+from kft.ops.attention import NAME, Documents, document_inputs, visible
+from kft.tasks.task import Batch
 
 
 def plain_model(model: Any) -> Any:
@@ -25,10 +26,7 @@ def model_inputs(model: Any, batch: Batch) -> dict[str, Any]:
     """
     inputs: dict[str, Any] = {"input_ids": batch.input_ids}
     if batch.documents is not None:
-        inputs["attention_mask"] = document_mask(
-            batch.documents, next(model.parameters()).dtype, batch.input_ids.device,
-            is_causal=is_causal(model),
-        )  # fmt: skip
+        inputs |= _document_inputs(model, batch.documents, batch.input_ids.device)
     elif batch.attention_mask is not None:
         inputs["attention_mask"] = batch.attention_mask
     positions = batch_positions(batch, model)
@@ -39,6 +37,16 @@ def model_inputs(model: Any, batch: Batch) -> dict[str, Any]:
     if is_causal(model):
         inputs["use_cache"] = False
     return inputs
+
+
+def _document_inputs(model: Any, documents: Documents, device: torch.device) -> dict[str, Any]:
+    if model.config._attn_implementation == NAME:
+        return document_inputs(documents, device)
+    sees = visible(documents, device, is_causal=is_causal(model))
+    dtype = next(model.parameters()).dtype
+    # As numbers to add: some attention functions add a mask of booleans too.
+    mask = torch.zeros(sees.shape, dtype=dtype, device=device)
+    return {"attention_mask": mask.masked_fill(~sees, torch.finfo(dtype).min)[None, None]}
 
 
 def is_causal(model: Any) -> bool:
@@ -59,8 +67,10 @@ def first_position(model: Any) -> int:
 
 def batch_positions(batch: Batch, model: Any) -> Tensor | None:
     """int64 (B, T), as the model numbers them; ``None``: it does so itself, from the left."""
-    if batch.position_ids is not None or batch.attention_mask is None:
-        return batch.position_ids
+    if batch.position_ids is not None:
+        return batch.position_ids + first_position(model)
+    if batch.attention_mask is None:
+        return None
     real = batch.attention_mask > 0  # (B, T)
     if bool(real[:, 0].all()):  # padded on the right, where positions count for nothing
         return None
@@ -96,16 +106,3 @@ def document_numbers(batch: Batch) -> Tensor:
     lengths = torch.tensor(batch.documents.lengths, device=device)
     numbers = torch.arange(len(lengths), device=device)
     return torch.repeat_interleave(numbers, lengths).unsqueeze(0)
-
-
-def document_mask(
-    documents: Documents, dtype: torch.dtype, device: torch.device, *, is_causal: bool
-) -> Tensor:
-    """Added to the scores: 0 within a document, the smallest number elsewhere; (1, 1, T, T)."""
-    lengths = torch.tensor(documents.lengths, device=device)
-    numbers = torch.repeat_interleave(torch.arange(len(lengths), device=device), lengths)  # (T,)
-    sees = numbers[:, None] == numbers[None, :]
-    if is_causal:
-        sees = sees.tril()
-    mask = torch.zeros(sees.shape, dtype=dtype, device=device)
-    return mask.masked_fill(~sees, torch.finfo(dtype).min)[None, None]

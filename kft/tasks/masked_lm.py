@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from kft.errors import DataError, ModelError
-from kft.ops.losses import IGNORE_INDEX, LossSum, token_log_probs
-from kft.tasks.inputs import document_numbers, ends, model_inputs, plain_model
+from kft.ops.losses import IGNORE_INDEX
+from kft.tasks.inputs import document_numbers
+from kft.tasks.language_loss import LanguageLoss, LogitsFrom
 from kft.tasks.one_by_one import encode_each
 from kft.tasks.padding import arrange, token_labels
 from kft.tasks.task import (
@@ -130,11 +131,9 @@ class MaskedLM:
         """The rows with other words hidden, by the seed and the step."""
         return [self._hide(batch, (seed, step)) for batch in window]
 
-    def with_loss(
-        self, model: nn.Module, *, keeps_positions: bool, parts: object | None = None
-    ) -> MaskedLoss:
+    def with_loss(self, model: nn.Module, *, logits_from: LogitsFrom) -> LanguageLoss:
         """The module that accelerate prepares: body, head and loss in one forward."""
-        return MaskedLoss(model)
+        return LanguageLoss(model, hidden_targets, logits_from=logits_from)
 
     def logit_rows(self, logits: Tensor, labels: Tensor) -> LogitRows:
         """Every position's tokens, and the hidden one where there is one."""
@@ -192,54 +191,17 @@ def hidden_tokens(
     return np.where(here & (fate >= 0.8) & (fate < 0.9), others, shown), labels
 
 
-class MaskedLoss(nn.Module):
-    """A masked language model with its loss: ``forward(batch)`` is the sum over hidden tokens.
+def hidden_targets(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Flat positions (N,) of the hidden tokens, and what stood there (N,); both int64.
 
-    Only hidden positions reach the language head.
-
-    Args:
-        model: An ``AutoModelForMaskedLM``, or a PEFT model around one.
+    Example:
+        >>> positions, targets = hidden_targets(torch.tensor([[-100, 7], [5, -100]]))
+        >>> positions.tolist(), targets.tolist()
+        ([1, 2], [7, 5])
     """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: Batch) -> LossSum:
-        """Nats and number of hidden tokens of the micro-batch."""
-        log_probs, _ = self._log_probs(batch)
-        return LossSum(-log_probs.sum(), torch.tensor(len(log_probs), device=log_probs.device))
-
-    def row_losses(self, batch: Batch) -> LossSum:
-        """The same per row: ``total`` float32 (R,) in nats, ``count`` int64 (R,)."""
-        log_probs, rows = self._log_probs(batch)
-        zeros = torch.zeros(len(ends(batch)[0]), device=log_probs.device)
-        counts = zeros.long().index_add(0, rows, torch.ones_like(rows))
-        return LossSum(zeros.index_add(0, rows, -log_probs), counts)
-
-    def _log_probs(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """``log P`` of each hidden token, float32 (N,), and its row, int64 (N,)."""
-        is_hidden = batch.labels != IGNORE_INDEX  # (B, T)
-        logits = _picked_logits(plain_model(self.model), batch, is_hidden)  # (N, V)
-        return (
-            token_log_probs(logits, batch.labels[is_hidden]),
-            document_numbers(batch)[is_hidden],
-        )
-
-
-def _picked_logits(plain: Any, batch: Batch, picked: Tensor) -> Tensor:
-    """Logits (N, V) of the picked positions."""
-    inputs = model_inputs(plain, batch)
-    heads = [getattr(plain, name, None) for name in ("cls", "lm_head")]
-    head = next((one for one in heads if one is not None), None)
-    if hasattr(plain, "generator_predictions"):  # ELECTRA has it in two parts
-        head = nn.Sequential(plain.generator_predictions, plain.generator_lm_head)
-    if head is None:  # an architecture with a head of its own
-        every: Tensor = plain(**inputs).logits
-        return every[picked]
-    hidden = getattr(plain, plain.base_model_prefix)(**inputs).last_hidden_state  # (B, T, D)
-    logits: Tensor = head(hidden[picked])
-    return logits
+    flat = labels.reshape(-1)
+    positions = torch.nonzero(flat != IGNORE_INDEX).squeeze(1)
+    return positions, flat[positions]
 
 
 def eojeol_ids(text: str, tokenizer: Any) -> tuple[list[int], list[int]]:

@@ -64,8 +64,7 @@ class PrefixLM(CausalLM):
         self, examples: Sequence[Example], pad_token_id: int, packed: bool = False
     ) -> Batch:
         """As :meth:`CausalLM.collate`, with the prompts' tokens marked."""
-        options = {"packed": True} if packed else {}
-        batch = super().collate(examples, pad_token_id, **options)
+        batch = super().collate(examples, pad_token_id, packed)
         lengths = tuple(example.prompt_length or 0 for example in examples)
         if batch.documents is not None:
             return replace(batch, documents=replace(batch.documents, prompt_lengths=lengths))

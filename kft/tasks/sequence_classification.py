@@ -94,9 +94,7 @@ class SequenceClassification:
         """As it is."""
         return window
 
-    def with_loss(
-        self, model: nn.Module, *, keeps_positions: bool, parts: object | None = None
-    ) -> ClassLoss:
+    def with_loss(self, model: nn.Module, *, logits_from: str = "hidden") -> ClassLoss:
         """The module that accelerate prepares: body, head and loss in one forward."""
         return ClassLoss(model)
 

@@ -87,9 +87,7 @@ class SequenceRegression:
         """As it is."""
         return window
 
-    def with_loss(
-        self, model: nn.Module, *, keeps_positions: bool, parts: object | None = None
-    ) -> SquaredLoss:
+    def with_loss(self, model: nn.Module, *, logits_from: str = "hidden") -> SquaredLoss:
         """The module that accelerate prepares: body, head and loss in one forward."""
         return SquaredLoss(model)
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from kft.ops.attention import Documents as Documents
 from kft.ops.losses import IGNORE_INDEX as IGNORE_INDEX
 from kft.ops.losses import LossSum as LossSum
 
@@ -86,20 +87,6 @@ class Example:
     def num_targets(self) -> int:
         """Number of labels that are predicted; the first position never is."""
         return sum(label != IGNORE_INDEX for label in self.labels[1:])
-
-
-@dataclass(frozen=True)
-class Documents:
-    """Several documents in one row, one after another; none of them sees another.
-
-    Args:
-        lengths: Tokens of each, S of them; together the row's T.
-        prompt_lengths: Tokens of each that see each other in both directions (prefix
-            attention); ``None``: the model's own kind of attention within each document.
-    """
-
-    lengths: tuple[int, ...]
-    prompt_lengths: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -281,14 +268,22 @@ class Task(Protocol):
     ) -> list[list[Example]]:
         """The examples of each record; at once where that is faster."""
 
-    def collate(self, examples: Sequence[Example], pad_token_id: int) -> Batch:
-        """Pad examples to one micro-batch."""
+    def collate(
+        self, examples: Sequence[Example], pad_token_id: int, packed: bool = False
+    ) -> Batch:
+        """One micro-batch: padded rows, or when ``packed`` documents in one row."""
 
     def window(self, window: Window, *, seed: int, step: int) -> Window:
         """The window as this step sees it; a pure function of its arguments."""
 
-    def with_loss(self, model: torch.nn.Module, *, keeps_positions: bool) -> LossModule:
-        """The model with its loss, as one module for accelerate to prepare."""
+    def with_loss(self, model: torch.nn.Module, *, logits_from: Any) -> LossModule:
+        """The model with its loss, as one module for accelerate to prepare.
+
+        Args:
+            model: A transformers model, or a PEFT model around one.
+            logits_from: As :data:`kft.tasks.language_loss.LogitsFrom`; of interest to tasks
+                that have the whole vocabulary to choose from.
+        """
 
     def logit_rows(self, logits: Tensor, labels: Tensor) -> LogitRows:
         """A row's logits, as transformers' own class gives them, with what was right.

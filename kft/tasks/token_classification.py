@@ -118,9 +118,7 @@ class TokenClassification:
         """As it is."""
         return window
 
-    def with_loss(
-        self, model: nn.Module, *, keeps_positions: bool, parts: object | None = None
-    ) -> TagLoss:
+    def with_loss(self, model: nn.Module, *, logits_from: str = "hidden") -> TagLoss:
         """The module that accelerate prepares: body, head and loss in one forward."""
         return TagLoss(model)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kft.recipe.schema import TrainSection
+from kft.recipe.train_section import TrainSection
 
 Schedule = Callable[[int], float]
 

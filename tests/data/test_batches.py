@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kft.data.batches import WindowPlan, by_length, hold_out, make_windows
+from kft.data.batches import WindowPlan, by_length, hold_out, make_windows, packed_parts
+from kft.data.packing import Packing
 from kft.tasks.causal_lm import CausalLM
 from kft.tasks.task import Example
 
@@ -20,7 +21,8 @@ def plan(num_examples: int, rows: int, batches: int, epochs: float = 1.0) -> Win
 @given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 4), st.integers(1, 3))
 def test_every_row_is_seen_once_per_epoch(n: int, rows: int, batches: int, epochs: int) -> None:
     windows = plan(n, rows, batches, epochs)
-    seen = Counter(row for step in range(1, windows.total_steps + 1) for row in windows.rows(step))
+    steps = range(1, windows.total_steps + 1)
+    seen = Counter(one for step in steps for row in windows.rows(step) for one in row)
     assert seen == dict.fromkeys(range(n), epochs)
 
 
@@ -53,9 +55,28 @@ def test_parts_hold_rows_of_similar_length_longest_first() -> None:
     assert [[len(e.input_ids) for e in part] for part in parts] == [[9, 8], [4, 3]]
 
 
-def test_a_run_goes_on_from_any_step() -> None:
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=60), st.integers(1, 5), st.integers(1, 3))
+def test_packed_rows_hold_every_example_once_per_epoch(
+    lengths: list[int], rows: int, epochs: int
+) -> None:
+    windows = WindowPlan(len(lengths), rows, 1, epochs, None, seed=3, packing=Packing(lengths, 9))
+    made = [row for step in range(1, windows.total_steps + 1) for row in windows.rows(step)]
+    assert Counter(one for row in made for one in row) == dict.fromkeys(range(len(lengths)), epochs)
+    assert all(sum(lengths[one] for one in row) <= 9 for row in made)
+
+
+def test_the_documents_of_packed_rows_stand_longest_first() -> None:
+    examples = [example(n) for n in (3, 9, 4, 8)]
+    parts = list(packed_parts(examples, [[1, 0], [2], [3]], 2))
+    assert [[len(e.input_ids) for e in part] for part in parts] == [[9, 4, 3], [8]]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_run_goes_on_from_any_step(packed: bool) -> None:
     examples = [example(n) for n in range(2, 12)]
-    windows = plan(10, 2, 2, epochs=2)
+    packing = Packing([len(one.input_ids) for one in examples], 12) if packed else None
+    windows = WindowPlan(10, 2, 1 if packed else 2, 2, None, seed=3, packing=packing)
+    assert windows.total_steps > 4
 
     def batches(first_step: int) -> list[list[list[int]]]:
         made = make_windows(examples, windows, lambda part: CausalLM().collate(part, 0), first_step)

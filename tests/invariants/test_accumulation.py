@@ -12,7 +12,8 @@ from accelerate import Accelerator
 from transformers import AutoTokenizer
 
 from kft.models.heads import HeadOptions
-from kft.models.loader import keeps_positions, load_model
+from kft.models.loader import load_model
+from kft.models.logits import logits_from
 from kft.recipe.schema import ModelSection
 from kft.tasks.registry import TASKS, choose_task
 from kft.tasks.task import EncodeOptions, Example, Record, Window
@@ -55,7 +56,7 @@ def test_eight_times_one_is_one_times_eight(name: str, tiny_bert: Path) -> None:
         device=torch.device("cpu"),
         head=HeadOptions(task.head, TAGS if task.head == "classes" else ()),
     )
-    module = task.with_loss(model.double(), keeps_positions=keeps_positions(model))
+    module = task.with_loss(model.double(), logits_from=logits_from(model))
     options = EncodeOptions(64, "truncate", TAGS)
     rows: list[Example] = [
         task.encode(record(name, number), tokenizer, NONE, options)[0] for number in range(8)

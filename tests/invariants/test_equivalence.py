@@ -85,6 +85,7 @@ def run(
     checkpoint: Path,
     rows: list[dict[str, str]],
     split: tuple[int, int] = (ROWS, 1),
+    overrides: dict[str, Any] | None = None,
 ) -> tuple[list[float], list[float], dict[str, Any]]:
     """Losses, gradient norms and adapter of 20 kft steps; ``split`` is rows x micro-batches."""
     path = recipe_file(
@@ -101,8 +102,9 @@ def run(
             "train.seed": SEED,
             "export.merge": False,
             "output_dir": str(Path(str(checkpoint.name)) / "unused"),
+            **(overrides or {}),
         },
-        name=f"split{split[0]}.yaml",
+        name=f"split{split[0]}-{len(str(overrides))}.yaml",
     )
     done = kft.finetune(path, {"output_dir": str(path.with_suffix(""))})
     metrics = done.metrics
@@ -110,16 +112,19 @@ def run(
     return metrics["loss"].tolist(), metrics["grad_norm"].tolist(), weights
 
 
+@pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("family", ["tiny_gpt", "tiny_llama"])
 def test_kft_takes_the_steps_of_a_plain_loop(
     family: str,
+    fast: bool,
     request: pytest.FixtureRequest,
     recipe_file: RecipeFile,
     korean_rows: list[dict[str, str]],
 ) -> None:
     checkpoint = request.getfixturevalue(family)
     expected, expected_weights = plain_loop(checkpoint, korean_rows)
-    losses, _, weights = run(recipe_file, checkpoint, korean_rows)
+    way = {"train.fast_paths": fast}
+    losses, _, weights = run(recipe_file, checkpoint, korean_rows, overrides=way)
     assert losses == pytest.approx(expected, abs=1e-5)
     assert (
         expected[-1] < expected[0] - 0.1
@@ -143,6 +148,32 @@ def test_a_window_takes_the_same_step_however_it_is_cut(
         assert (differences >= 0).any()
         assert (differences <= 0).any()
         for name, weight in whole[2].items():
+            torch.testing.assert_close(other[2][name], weight, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("family", ["tiny_gpt", "tiny_llama", "tiny_neox", "tiny_bert"])
+def test_packed_rows_take_the_steps_of_single_ones(
+    family: str,
+    fast: bool,
+    request: pytest.FixtureRequest,
+    recipe_file: RecipeFile,
+    korean_rows: list[dict[str, str]],
+) -> None:
+    """A window of all rows is the same step, whether they share packed rows or not."""
+    checkpoint = request.getfixturevalue(family)
+    if family == "tiny_bert":
+        korean_rows = [
+            {"prompt": "하늘이", "completion": " ".join(["높고 바람이 선선하다"] * (1 + n % 4))}
+            for n in range(24)
+        ]
+    single = run(recipe_file, checkpoint, korean_rows, (24, 1), {"train.fast_paths": False})
+    packed = {"train.fast_paths": fast, "data.packing": True}
+    for split in ((24, 1), (2, 12)):
+        other = run(recipe_file, checkpoint, korean_rows, split, packed)
+        assert other[0] == pytest.approx(single[0], abs=1e-5)
+        assert other[1] == pytest.approx(single[1], rel=1e-4)
+        for name, weight in single[2].items():
             torch.testing.assert_close(other[2][name], weight, atol=1e-5, rtol=0)
 
 

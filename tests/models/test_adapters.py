@@ -10,7 +10,8 @@ import torch
 
 from kft.errors import ModelError
 from kft.models.adapters import add_adapter, count_parameters
-from kft.models.loader import keeps_positions, load_model
+from kft.models.loader import load_model
+from kft.models.logits import keeps_positions
 from kft.models.target_modules import target_modules
 from kft.recipe.schema import AdapterSection, ModelSection
 from kft.tasks.causal_lm import CausalLM
@@ -100,8 +101,8 @@ def test_positions_without_a_target_never_reach_the_head(tiny_llama: Path) -> No
         Example([5, 6, 7], [-100, -100, 7], "b", "나"),
     ]
     batch = CausalLM().collate(examples, 3)
-    fast = CausalLM().with_loss(model, keeps_positions=True)
-    slow = CausalLM().with_loss(model, keeps_positions=False)
+    fast = CausalLM().with_loss(model, logits_from="positions")
+    slow = CausalLM().with_loss(model, logits_from="everywhere")
     torch.testing.assert_close(fast(batch).total, slow(batch).total)
     torch.testing.assert_close(fast.row_losses(batch).total, slow.row_losses(batch).total)
     assert int(fast(batch).count) == 3
@@ -110,7 +111,7 @@ def test_positions_without_a_target_never_reach_the_head(tiny_llama: Path) -> No
 
 
 def test_padding_changes_no_row(tiny_gpt: Path) -> None:
-    module = CausalLM().with_loss(load(tiny_gpt), keeps_positions=True)
+    module = CausalLM().with_loss(load(tiny_gpt), logits_from="positions")
     examples = [
         Example(list(range(10, 10 + n)), list(range(10, 10 + n)), "a", "가") for n in (3, 9, 5)
     ]

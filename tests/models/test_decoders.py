@@ -18,11 +18,11 @@ from kft.models.generation import generate_ids
 from kft.models.heads import HeadOptions, head_finding, new_modules
 from kft.models.loader import (
     clean_generation_config,
-    keeps_positions,
     load_config,
     load_model,
     load_model_with_head,
 )
+from kft.models.logits import keeps_positions
 from kft.recipe.schema import AdapterSection, ModelSection
 
 CAUSAL = "AutoModelForCausalLM"

@@ -19,9 +19,9 @@ from kft.export.verify import verify_folder
 from kft.models.adapters import add_adapter
 from kft.models.decoders import as_decoder, is_encoder
 from kft.models.heads import HeadOptions, new_modules, trained_in_full
-from kft.models.loader import clean_generation_config, keeps_positions, load_model_with_head
+from kft.models.loader import clean_generation_config, load_model_with_head
+from kft.models.logits import logits_from
 from kft.recipe.schema import AdapterSection, ModelSection, TaskName
-from kft.tasks.inputs import first_position, plain_model
 from kft.tasks.registry import TASKS, choose_task
 from kft.tasks.task import Batch, EncodeOptions, Example, Record, Task
 
@@ -110,7 +110,7 @@ class Case:
 
     def module(self, model: Any | None = None) -> Any:
         model = model or self.model
-        return self.task.with_loss(model, keeps_positions=keeps_positions(model))
+        return self.task.with_loss(model, logits_from=logits_from(model))
 
 
 @pytest.fixture(params=CASES, ids=["-".join(case) for case in CASES])
@@ -183,13 +183,8 @@ def test_padding_on_the_left_says_the_same(case: Case) -> None:
 
 
 def test_documents_in_one_row_say_the_same_as_padded_ones(case: Case) -> None:
-    if case.name == "causal_lm":
-        pytest.skip("its batches are packed with document attention")
     packed = case.task.collate(case.examples, 0, packed=True)
     assert packed.input_ids.shape == (1, packed.num_tokens)
-    assert packed.position_ids is not None
-    first = first_position(plain_model(case.model))
-    packed = replace(packed, position_ids=packed.position_ids + first)
     module = case.module().eval()
     with torch.no_grad():
         padded = module.row_losses(case.collate(case.examples))

@@ -68,7 +68,7 @@ def example(ids: list[int], **more: Any) -> Example:
 
 def test_cross_entropy_is_summed_over_rows_read_off_at_their_last_token() -> None:
     module = SequenceClassification().with_loss(
-        Spoken([[0.0, 0.0], [2.0, 0.0], [0.0, 0.0]]), keeps_positions=False
+        Spoken([[0.0, 0.0], [2.0, 0.0], [0.0, 0.0]]), logits_from="everywhere"
     )
     rows = [example([2, 1], label=0), example([0, 1, 2], label=1)]
     loss = module(SequenceClassification().collate(rows, 0))
@@ -78,14 +78,14 @@ def test_cross_entropy_is_summed_over_rows_read_off_at_their_last_token() -> Non
 
 
 def test_several_classes_are_questions_of_their_own() -> None:
-    module = SequenceClassification().with_loss(Spoken([[0.0, 1.0]]), keeps_positions=False)
+    module = SequenceClassification().with_loss(Spoken([[0.0, 1.0]]), logits_from="everywhere")
     loss = module(SequenceClassification().collate([example([0], label_ids=[1, 0])], 0))
     # (log 2 + log(1 + e)) / 2
     assert loss.total.item() == pytest.approx((0.693147 + 1.313262) / 2, abs=1e-5)
 
 
 def test_squared_errors_are_summed() -> None:
-    module = SequenceRegression().with_loss(Spoken([[1.0], [3.0]]), keeps_positions=False)
+    module = SequenceRegression().with_loss(Spoken([[1.0], [3.0]]), logits_from="everywhere")
     rows = [example([0], value=2.5), example([0, 1], value=1.0)]
     loss = module(SequenceRegression().collate(rows, 0))
     assert loss.total.item() == pytest.approx(1.5**2 + 2.0**2)
@@ -94,7 +94,7 @@ def test_squared_errors_are_summed() -> None:
 
 def test_tags_are_counted_and_the_rest_is_not() -> None:
     module = TokenClassification().with_loss(
-        Spoken([[0.0, 0.0], [2.0, 0.0]]), keeps_positions=False
+        Spoken([[0.0, 0.0], [2.0, 0.0]]), logits_from="everywhere"
     )
     rows = [
         example([0, 1, 1], labels=[IGNORE_INDEX, 0, IGNORE_INDEX]),

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from kft.recipe.schema import TrainSection
+from kft.recipe.train_section import TrainSection
 from kft.train.optimizer import learning_rate_schedule, make_optimizer, set_learning_rate
 
 
