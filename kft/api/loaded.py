@@ -14,38 +14,30 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
 from kft.api.dataset import Prepared, prepare
+from kft.api.learner import load_learner
 from kft.api.observer import Observer
-from kft.api.plan import wants_packing
 from kft.api.records import Records, read_records, texts_of
 from kft.api.row_checks import findings, held_out_findings, stop_on_errors
 from kft.api.run_folder import device_name
 from kft.errors import Finding, UsageError
-from kft.models.activations import fuse_activations
-from kft.models.adapters import add_adapter, count_parameters
+from kft.models.adapters import count_parameters
 from kft.models.architecture import check_architecture, num_positions, skeleton
-from kft.models.attention import keeps_documents_apart, use_document_attention
 from kft.models.checkpoint_files import check_weight_files, is_pickled
 from kft.models.decoders import as_decoder, fit_attention, is_encoder
 from kft.models.guard import examine, require
 from kft.models.heads import (
     HeadOptions,
     configure_head,
-    head_finding,
-    new_modules,
-    trained_in_full,
 )
 from kft.models.loader import (
-    clean_generation_config,
     load_config,
-    load_model_with_head,
 )
 from kft.models.new_tokenizer import train_tokenizer
 from kft.models.precision import compute_dtype, dtype_name, weights_dtype
-from kft.models.quiet import silence_transformers, without_deprecations
+from kft.models.quiet import silence_transformers
 from kft.models.saved_adapter import check_saved_adapter
 from kft.models.target_modules import check_adapter
 from kft.models.tokenizer import open_tokenizer
-from kft.models.vocabulary import fit_vocabulary
 from kft.recipe.schema import Recipe
 from kft.tasks.inputs import plain_model
 from kft.tasks.registry import choose_task
@@ -116,34 +108,16 @@ def load(recipe: Recipe, observer: Observer) -> Loaded:
     if recipe.adapter.method == "full":
         weights = torch.float32
     head = head_options(recipe, records, task)
-    model, new = load_model_with_head(
-        recipe.model, auto_class=task.auto_class, dtype=weights, device=device, head=head
-    )
-    told = head_finding(model, new, head)
-    if told is not None:
-        observer.finding(told)
-    whole = trained_in_full(model, head, new_modules(model, new))
-    new_token_ids = fit_vocabulary(model, tokenizer)
-    clean_generation_config(model, tokenizer)
-    unpadded = recipe.train.fast_paths and use_document_attention(model)
-    packed = _can_pack(recipe, task, model, observer)
-    if recipe.train.fast_paths:
-        fuse_activations(model)
-    model = add_adapter(
-        model, recipe.adapter, recipe.task, new_token_ids, whole, fast=recipe.train.fast_paths
-    )
-    checkpointing = _wants_checkpointing(recipe, model, device)
-    if checkpointing:
-        with without_deprecations():
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+    learner = load_learner(recipe, task, tokenizer, head, weights, device, observer)
+    model = learner.model
     choices = {
         "train.precision": dtype_name(dtype),
         "model.dtype": dtype_name(weights),
         "data.format": records.layout.note,
         "data.template": data.template_note,
-        "data.packing": "true" if packed else "false",
+        "data.packing": "true" if learner.packed else "false",
         "model.attn_implementation": plain_model(model).config._attn_implementation,
-        "train.gradient_checkpointing": "true" if checkpointing else "false",
+        "train.gradient_checkpointing": "true" if learner.recomputes else "false",
     }
     trainable, total = count_parameters(model)
     observer.facts(
@@ -158,25 +132,8 @@ def load(recipe: Recipe, observer: Observer) -> Loaded:
     )
     return Loaded(
         recipe, task, records, data, tokenizer, model, accelerator, dtype, choices,
-        unpadded=unpadded, packed=packed,
+        unpadded=learner.unpadded, packed=learner.packed,
     )  # fmt: skip
-
-
-def _can_pack(recipe: Recipe, task: Task, model: Any, observer: Observer) -> bool:
-    """Whether examples will share rows: when asked for, and the model keeps them apart."""
-    if not wants_packing(recipe, task):
-        return False
-    if keeps_documents_apart(model):
-        return True
-    observer.finding(
-        Finding(
-            "note",
-            f"`{model.config.model_type}` doesn't keep packed rows apart: they are padded, and "
-            "`train.per_device_train_batch_size` counts single rows",
-            where="`data.packing`",
-        )
-    )
-    return False
 
 
 def load_data(recipe: Recipe, task: Task) -> tuple[Any, Records, Any, Prepared]:
@@ -276,9 +233,3 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
             hint="Start it with `kft finetune`, without a launcher.",
         )
     return accelerator
-
-
-def _wants_checkpointing(recipe: Recipe, model: torch.nn.Module, device: torch.device) -> bool:
-    if recipe.train.gradient_checkpointing == "auto":
-        return device.type == "cuda" and count_parameters(model)[1] > 1_000_000_000
-    return recipe.train.gradient_checkpointing
