@@ -14,7 +14,7 @@ from kft.api.clean_copy import CleanCopy, write_clean_copy
 from kft.api.dataset import Prepared
 from kft.api.finetune import RecipeOrPath, as_recipe
 from kft.api.loaded import load_data
-from kft.api.plan import wants_packing, window_plan
+from kft.api.plan import first_rows, plan_facts, wants_packing, window_plan
 from kft.api.records import Records
 from kft.api.row_checks import dropped_findings
 from kft.api.row_report import report_on_rows, worst_first
@@ -130,7 +130,8 @@ def check(
         "positions": num_positions(config),
     }
     sections, findings = inspect(recipe, records, prepared, tokenizer)
-    shown = [shown_row([example], tokenizer) for example in prepared.train.examples[:show_rows]]
+    first = first_rows(recipe, task, prepared.train.examples, show_rows)
+    shown = [shown_row(documents, tokenizer) for documents in first]
     return Check(
         {"model": model, **sections},
         worst_first([*prepared.findings, *findings, *place]),
@@ -187,7 +188,7 @@ def inspect(
         "data": _data_section(records, prepared),
         "rows": report.rows,
         "tokens": counts.summary(),
-        "training": {"steps_per_epoch": plan.steps_per_epoch, "total_steps": plan.total_steps},
+        "training": plan_facts(plan),
         "tokenizer": {
             "vocabulary": len(tokenizer),
             "end_token": tokenizer.eos_token,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
+from typing import Any
 
-from kft.data.batches import WindowPlan
+from kft.data.batches import WindowPlan, length_key
 from kft.data.packing import Packing
 from kft.recipe.schema import Recipe
 from kft.tasks.task import Example, Task
@@ -38,3 +40,29 @@ def window_plan(recipe: Recipe, examples: Sequence[Example], *, packed: bool) ->
         seed=section.seed,
         packing=packing,
     )
+
+
+def plan_facts(plan: WindowPlan) -> dict[str, Any]:
+    """Steps, and how full packed rows are, for ``kft check``."""
+    facts: dict[str, Any] = {
+        "steps_per_epoch": plan.steps_per_epoch,
+        "total_steps": plan.total_steps,
+    }
+    if plan.packing is not None:
+        facts |= {"packed_rows": len(plan.packing), "fill_rate": plan.packing.fill_rate}
+    return facts
+
+
+def first_rows(
+    recipe: Recipe, task: Task, examples: Sequence[Example], number: int
+) -> list[list[Example]]:
+    """The first ``number`` rows as they enter the model.
+
+    Single ones in the file's order; packed ones in that of the first steps, their documents
+    longest first.
+    """
+    if not (number and wants_packing(recipe, task)):
+        return [[example] for example in examples[:number]]
+    plan = window_plan(recipe, examples, packed=True)
+    rows = (row for step in range(1, plan.steps_per_epoch + 1) for row in plan.rows(step))
+    return [sorted((examples[one] for one in row), key=length_key) for row in islice(rows, number)]

@@ -113,6 +113,10 @@ def _data(choice: Choice) -> list[Line]:
         lines.append(_template(choice))
     most = f"; the model takes {choice.context:,}" if choice.context else ""
     lines.append((f"  max_length: {choice.max_length}", f"tokens per row{most}"))
+    if choice.task in ("causal_lm", "masked_lm"):
+        fills = layout.format == "text"
+        comment = "several short rows fill one" if fills else "a step is a number of rows"
+        lines.append((f"  packing: {str(fills).lower()}", comment))
     cuts_answers = layout.format != "text" and _writes_answers(choice)
     if sample.may_pass(choice.max_length) and cuts_answers:
         lines.append(("  on_too_long: drop", "`truncate` would cut the answer of such rows"))

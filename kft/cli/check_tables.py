@@ -193,6 +193,8 @@ def _tokenizer(section: Mapping[str, Any]) -> Facts:
 
 def _training(section: Mapping[str, Any]) -> Facts:
     yield "steps", f"{section['total_steps']:,}, {section['steps_per_epoch']:,} an epoch"
+    if "packed_rows" in section:
+        yield "packed rows", f"{section['packed_rows']:,}, {section['fill_rate']:.1%} filled"
 
 
 def _histogram(rows: Sequence[int], bars: str) -> str:

@@ -188,6 +188,17 @@ def test_how_rows_are_rendered() -> None:
     assert rendering(" = ", "ours") == rendering(" = ", None) == [padding]
 
 
+def test_packed_rows_are_shown_as_the_first_step_reads_them(
+    tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: list[dict[str, str]]
+) -> None:
+    check = kft.check(recipe_file(tiny_gpt, korean_rows, {"data.packing": True}), show_rows=2)
+    training = check.sections["training"]
+    assert training["packed_rows"] < 12 < sum(len(row.documents) for row in check.shown) + 12
+    assert 0.5 < training["fill_rate"] <= 1.0
+    lengths = [len(document) for document in check.shown[0].documents]
+    assert len(lengths) > 1
+
+
 def test_a_row_of_packed_documents() -> None:
     euro = list("가".encode())
     first = Example([*euro, 65], [-100, -100, -100, 65], "rows:1", "A")

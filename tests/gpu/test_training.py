@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import kft
+from kft.ops.attention import Attention, Documents, attend_documents, attend_masked
 
 if TYPE_CHECKING:
     from conftest import RecipeFile
@@ -47,3 +48,27 @@ def test_the_gpu_takes_the_cpu_s_steps(
     assert on_gpu.metrics["loss"].tolist() == pytest.approx(
         on_cpu.metrics["loss"].tolist(), abs=1e-3
     )
+
+
+@pytest.mark.parametrize("kind", [Attention(True), Attention(False), Attention(True, window=16)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_documents_are_attended_to_as_with_a_mask(dtype: torch.dtype, kind: Attention) -> None:
+    documents = Documents((70, 33, 33, 5))
+    generator = torch.Generator(device="cuda").manual_seed(0)
+    tensors = [
+        torch.randn((1, heads, 141, 64), generator=generator, device="cuda", dtype=dtype)
+        for heads in (8, 4, 4)
+    ]
+    for tensor in tensors:
+        tensor.requires_grad_()
+    fast = attend_documents(*tensors, documents, kind)
+    plain = attend_masked(*tensors, documents, kind)
+    torch.testing.assert_close(fast, plain, atol=2e-2, rtol=2e-2)
+    upstream = torch.randn_like(plain)
+    pairs = zip(
+        torch.autograd.grad(fast, tensors, upstream),
+        torch.autograd.grad(plain, tensors, upstream),
+        strict=True,
+    )
+    for one, other in pairs:
+        torch.testing.assert_close(one, other, atol=5e-2, rtol=5e-2)
