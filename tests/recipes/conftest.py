@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from public_layouts import known_sentences, rows_like
+from public_layouts import known_sentences, made_up_words, rows_like
 
 BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -107,25 +107,21 @@ SHAPES = {
         {"eos_token": "<|endoftext|>", "pad_token": "<|pad|>", "unk_token": "<|unused0|>"},
         types=True,
     ),
-    # Heads that are wider together than the model, queries in groups of three, no padding token.
-    "kakaocorp/kanana-1.5-2.1b-base": Shape(
+    # A sentencepiece-like vocabulary with bytes to fall back on, and no padding token.
+    "beomi/open-llama-2-ko-7b": Shape(
         "LlamaConfig",
         "AutoModelForCausalLM",
         {
-            "vocab_size": 128_256,
-            "max_position_embeddings": 32_768,
-            "hidden_size": 1792,
-            "intermediate_size": 8064,
+            "vocab_size": 46_336,
+            "max_position_embeddings": 2048,
+            "hidden_size": 4096,
+            "intermediate_size": 11_008,
             "num_hidden_layers": 1,
-            "num_attention_heads": 24,
-            "num_key_value_heads": 8,
-            "head_dim": 128,
-            "tie_word_embeddings": True,
-            "bos_token_id": 0,
-            "eos_token_id": 1,
+            "num_attention_heads": 32,
+            "tie_word_embeddings": False,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
         },
-        None,
-        {"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"},
     ),
 }
 """The hub name in a recipe -> what is made in its place."""
@@ -180,6 +176,24 @@ def byte_level_folder(folder: Path, size: int, shape: Shape) -> None:
     ).save_pretrained(folder)
 
 
+def llama_folder(folder: Path, size: int) -> None:
+    """A `LlamaTokenizer` of `size` pieces: `<unk>` 0, `<s>` 1, `</s>` 2, then the 256 bytes."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import LlamaTokenizer
+
+    bpe = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    bpe.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    specials = ["<unk>", "<s>", "</s>", *[f"<0x{byte:02X}>" for byte in range(256)]]
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=specials, show_progress=False)
+    bpe.train_from_iterator(known_sentences(), trainer)
+    model = json.loads(bpe.to_str())["model"]
+    vocabulary = model["vocab"]
+    for number in range(size - len(vocabulary)):
+        vocabulary[f"<filler{number}>"] = len(vocabulary)
+    merges = [tuple(pair) for pair in model["merges"]]
+    LlamaTokenizer(vocab=vocabulary, merges=merges).save_pretrained(folder)
+
+
 def save_vocabulary(shape: Shape, folder: Path, checkpoints: Path | None) -> None:
     """The true vocabulary, or one of the same class and size."""
     real = checkpoints / shape.vocabulary if checkpoints and shape.vocabulary else None
@@ -190,6 +204,8 @@ def save_vocabulary(shape: Shape, folder: Path, checkpoints: Path | None) -> Non
     elif shape.specials:
         pieces = shape.sizes["vocab_size"] - (77 if shape.types else 0)
         byte_level_folder(folder, pieces, shape)
+    elif shape.config == "LlamaConfig":
+        llama_folder(folder, shape.sizes["vocab_size"])
     else:
         wordpiece_folder(folder, shape.sizes["vocab_size"], shape.sizes["pad_token_id"])
 
@@ -226,12 +242,14 @@ def checkpoint_like(tmp_path_factory: pytest.TempPathFactory) -> Iterable[Callab
 
 
 @pytest.fixture
-def rows_for(tmp_path: Path) -> Callable[[str], Path]:
-    """`rows_for(path in a recipe) -> file` of a few rows in the layout of that file."""
+def rows_for(tmp_path: Path) -> Callable[..., Path]:
+    """`rows_for(path in a recipe, many_words=False) -> file` of rows in that file's layout."""
 
-    def write(named: str) -> Path:
+    def write(named: str, *, many_words: bool = False) -> Path:
         path = tmp_path / Path(named).name
-        path.write_text(rows_like(named, random.Random(named)), encoding="utf-8")
+        generator = random.Random(named)
+        text = made_up_words(generator) if many_words else rows_like(named, generator)
+        path.write_text(text, encoding="utf-8")
         return path
 
     return write

@@ -53,12 +53,16 @@ def _kullm(generator: random.Random) -> str:
     return _jsonl([{"id": f"r{n}", **row} for n, row in enumerate(_instructions(generator))])
 
 
-def _reviews(generator: random.Random) -> str:
-    """Enough different words for a vocabulary of 8,000 pieces."""
+def made_up_words(generator: random.Random) -> str:
+    """Running text with enough different words for a new vocabulary of 8,000 pieces."""
     syllables = [chr(code) for code in range(0xAC00, 0xD7A4)]
     words = ["".join(generator.choices(syllables, k=3)) for _ in range(4000)]
     lines = [" ".join(words[start : start + 20]) for start in range(0, len(words), 20)]
     return _jsonl([{"text": line} for line in lines])
+
+
+def _reviews(generator: random.Random) -> str:
+    return _jsonl([{"text": generator.choice(known_sentences())} for _ in range(ROWS)])
 
 
 def _sentiment(generator: random.Random) -> str:

@@ -22,7 +22,9 @@ STEPS = 2
 Make = Callable[[str], Path]
 
 
-def replaced(recipe: Recipe, checkpoint_like: Make, rows_for: Make) -> dict[str, Any]:
+def replaced(
+    recipe: Recipe, checkpoint_like: Make, rows_for: Callable[..., Path]
+) -> dict[str, Any]:
     """Overrides for what isn't on this machine; what is in the repository stays."""
     overrides: dict[str, Any] = {}
     if not (ROOT / recipe.model.name_or_path).is_dir():
@@ -30,7 +32,7 @@ def replaced(recipe: Recipe, checkpoint_like: Make, rows_for: Make) -> dict[str,
     for key, source in (("data.train", recipe.data.train), ("data.eval", recipe.data.eval)):
         named = getattr(source, "path", source)
         if named is not None and not (ROOT / named).is_file():
-            file = rows_for(named)
+            file = rows_for(named, many_words=recipe.model.tokenizer == "train")
             overrides[key] = str(file if file.suffix else file.rename(f"{file}.jsonl"))
     return overrides
 
@@ -45,7 +47,7 @@ def test_there_are_twelve() -> None:
 def test_a_recipe_is_checked_and_runs(
     path: Path,
     checkpoint_like: Make,
-    rows_for: Make,
+    rows_for: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
