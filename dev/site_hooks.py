@@ -14,12 +14,10 @@ from typing import Any
 from latex2mathml.converter import convert
 
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(((?:\.\./)+[^)#\s]+)\)")
-FORMULA = re.compile(
-    r'<(div|span) class="arithmatex">\\([\[(])(.*?)\\[\])]</\1>', flags=re.DOTALL
-)
+FORMULA = re.compile(r'<(div|span) class="arithmatex">\\([\[(])(.*?)\\[\])]</\1>', flags=re.DOTALL)
 
 
-def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
     """Links that lead out of `docs/`, to a recipe or a result, become words and a path."""
     root = Path(config["docs_dir"]).parent
     folder = Path(config["docs_dir"]) / Path(page.file.src_uri).parent
@@ -36,7 +34,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     return LINK.sub(shown, markdown)
 
 
-def on_page_content(content: str, page: Any, config: Any, files: Any) -> str:
+def on_page_content(content: str, **_: Any) -> str:
     """Formulas become MathML, which browsers draw by themselves."""
 
     def drawn(formula: re.Match[str]) -> str:
