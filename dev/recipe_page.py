@@ -21,8 +21,8 @@ MEASURED = {
 """Recipe -> page with its measured numbers."""
 
 COLUMNS = (
-    ("recipe", "what it does", "checkpoint", "task", "method", "memory", "commercial", "measured"),
-    ("레시피", "하는 일", "체크포인트", "과제", "방법", "메모리", "상업적 이용", "잰 결과"),
+    ("recipe", "what it does", "checkpoint", "memory", "commercial use", "measured"),
+    ("레시피", "하는 일", "체크포인트", "메모리", "상업적 이용", "잰 결과"),
 )
 INTRODUCTION = (
     """# Recipes
@@ -78,15 +78,17 @@ def memory(preset: Preset | None, method: str) -> str:
 def recipe_page(language: int) -> str:
     """The page; 0 is English, 1 Korean."""
     columns = COLUMNS[language]
-    rows = [f"| {' | '.join(columns)} |", "|---|---|---|---|---|--:|---|---|"]
+    rows = [f"| {' | '.join(columns)} |", "|---|---|---|--:|---|---|"]
+    texts = []
     for path in sorted(FOLDER.glob("*.yaml")):
         recipe = read_recipe(path, {})
         preset = preset_of(recipe.model.name_or_path)
         licence = COMMERCIAL[preset.commercial][language] if preset else "CC0"
+        name, method = recipe.model.name_or_path, recipe.adapter.method
         rows.append(
-            f"| [{path.stem}](../recipes/{path.name}) | {summary(path)} | "
-            f"`{recipe.model.name_or_path}` | `{recipe.task}` | {recipe.adapter.method} | "
-            f"{memory(preset, recipe.adapter.method)} | {licence} | "
-            f"{MEASURED.get(path.stem, '')} |"
+            f"| [{path.stem}](#{path.stem}) | {summary(path)} | {name}, {method} |"
+            f" {memory(preset, method)} | {licence} | {MEASURED.get(path.stem, '')} |"
         )
-    return INTRODUCTION[language] + "\n".join(rows) + "\n"
+        text = path.read_text(encoding="utf-8").rstrip()
+        texts.append(f"\n## {path.stem}\n\n```yaml\n{text}\n```\n")
+    return INTRODUCTION[language] + "\n".join(rows) + "\n" + "".join(texts)
