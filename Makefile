@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constrain
 KFT_TEST_DATA ?= ../shared
 export KFT_TEST_DATA
 
-.PHONY: quickstart test test-all check docs evidence clean
+.PHONY: quickstart test test-all check docs site evidence clean
 .DEFAULT_GOAL := test
 
 # All targets share one environment, and each uses every core it gets: one after another,
@@ -31,15 +31,24 @@ check: .venv/ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python dev/docs.py --check
+	$(BIN)/python -m dev.pages --check
+	$(BIN)/python -m dev.figures.write --check
 
 docs: .venv/ready-run
 	$(BIN)/python dev/docs.py
+	$(BIN)/python -m dev.pages
+	$(BIN)/python -m dev.figures.write
+
+# Into site/; open site/index.html, or serve the folder to have its search as well.
+site: .venv/ready-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 evidence: .venv/ready-run
 	$(BIN)/python benchmarks/accumulation.py
 	$(BIN)/python benchmarks/merging.py
 	$(BIN)/python benchmarks/nsmc.py
 	$(BIN)/python benchmarks/checkpoints.py
+	$(BIN)/python benchmarks/concepts.py
 
 # Neither the environment nor the runs: those may have cost hours.
 clean:
@@ -55,6 +64,10 @@ clean:
 
 .venv/ready-test: .venv/ready-run
 	$(INSTALL) --quiet -e '.[test]'
+	touch $@
+
+.venv/ready-docs: .venv/ready-run
+	$(INSTALL) --quiet -e '.[docs]'
 	touch $@
 
 .venv/ready-dev: .venv/ready-test
