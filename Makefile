@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constrain
 KFT_TEST_DATA ?= ../shared
 export KFT_TEST_DATA
 
-.PHONY: quickstart test test-all check docs site evidence clean
+.PHONY: quickstart test test-all check docs site bench evidence clean
 .DEFAULT_GOAL := test
 
 # All targets share one environment, and each uses every core it gets: one after another,
@@ -43,6 +43,9 @@ docs: .venv/ready-run
 site: .venv/ready-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
+bench: .venv/ready-bench
+	$(BIN)/python benchmarks/peers.py
+
 evidence: .venv/ready-run
 	$(BIN)/python benchmarks/accumulation.py
 	$(BIN)/python benchmarks/merging.py
@@ -60,6 +63,10 @@ clean:
 	$(PYTHON) -m venv .venv
 	$(INSTALL) torch
 	$(INSTALL) -e .
+	touch $@
+
+.venv/ready-bench: .venv/ready-run
+	$(INSTALL) --quiet -e '.[bench]'
 	touch $@
 
 .venv/ready-test: .venv/ready-run

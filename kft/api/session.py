@@ -155,13 +155,12 @@ def train_and_save(
 ) -> Iterator[StepStats]:
     """Take the steps from ``first_step`` on; log, evaluate, save, and stop when asked to."""
     recipe, accelerator, plan = loaded.recipe, loaded.accelerator, training.plan
-    collate = loaded.collate(packed=loaded.unpadded or loaded.packed)
     with RunLog(folder) as log, StopSignal() as stop:
         for stats in train(
             training.module,
             training.optimizer,
             learning_rate_schedule(recipe.train, plan.total_steps),
-            _windows(loaded, plan, collate, first_step),
+            training_windows(loaded, plan, first_step),
             accelerator,
             max_grad_norm=recipe.train.max_grad_norm,
             first_step=first_step,
@@ -197,8 +196,9 @@ def train_and_save(
             yield stats
 
 
-def _windows(loaded: Loaded, plan: WindowPlan, collate: Any, first_step: int) -> Iterator[Window]:
+def training_windows(loaded: Loaded, plan: WindowPlan, first_step: int) -> Iterator[Window]:
     """The micro-batches of each step, as the task lets that step see them."""
+    collate = loaded.collate(packed=loaded.unpadded or loaded.packed)
     windows = make_windows(loaded.data.train.examples, plan, collate, first_step)
     for step, window in enumerate(windows, first_step):
         yield loaded.task.window(window, seed=plan.seed, step=step)
