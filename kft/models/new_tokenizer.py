@@ -14,25 +14,76 @@ from tokenizers import (
     processors,
     trainers,
 )
-from transformers import PreTrainedTokenizerFast
+from transformers import BertTokenizer, PreTrainedTokenizerFast
 
 from kft.errors import ModelError
+from kft.models.decoders import is_encoder
 
 SPECIAL_TOKENS = ("<s>", "</s>", "<unk>", "<pad>")
-"""Start, end, unknown and padding, with the ids 0 to 3."""
+"""Start, end, unknown and padding of a decoder, with the ids 0 to 3."""
+
+ENCODER_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+"""Those of an encoder, with the ids 0 to 4, as KLUE's checkpoints have them."""
+
+_CHARACTERS = 2_000
+"""Characters that are pieces by themselves: 99.97 % of NSMC's; the trainer's own 1,000 are too few
+for Hangul."""
 
 
 def train_tokenizer(texts: Iterable[str], config: Any) -> Any:
-    """A byte-level BPE of the config's ``vocab_size``; it puts ``<s>`` in front of a text.
+    """A tokenizer of the config's ``vocab_size``: WordPiece for an encoder, else a byte-level BPE.
 
     Args:
         texts: The training rows.
-        config: The model's configuration; its special ids must be those of
-            :data:`SPECIAL_TOKENS`, so that weights and vocabulary agree.
+        config: The model's configuration; its special ids must be those of the new vocabulary.
 
     Raises:
-        ModelError: If the config's start or end id is another one, or the rows are too few
-            for a vocabulary of this size.
+        ModelError: If the config's special ids are other ones, or the rows are too few for a
+            vocabulary of this size.
+    """
+    made = _word_pieces(texts, config) if is_encoder(config) else _byte_pairs(texts, config)
+    if len(made) != config.vocab_size:
+        raise ModelError(
+            f"The training rows give a vocabulary of only {len(made):,} pieces",
+            where="`model.tokenizer`",
+            expected=f"{config.vocab_size:,}, the config's `vocab_size`",
+            hint="Give more rows, or lower `vocab_size` in the config.",
+        )
+    return made
+
+
+def _word_pieces(texts: Iterable[str], config: Any) -> Any:
+    """Whole case, `[CLS]` before and `[SEP]` behind a text.
+
+    Source:
+        Wu et al. 2016, "Google's Neural Machine Translation System", section 4.1.
+    """
+    if config.pad_token_id != 0:
+        raise ModelError(
+            f"The config's padding id is {config.pad_token_id}",
+            where="`model.name_or_path`",
+            expected="`pad_token_id` 0, that of a newly made tokenizer of an encoder",
+        )
+    pieces = Tokenizer(models.WordPiece(unk_token=ENCODER_TOKENS[1]))
+    pieces.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
+    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=config.vocab_size,
+        special_tokens=list(ENCODER_TOKENS),
+        limit_alphabet=_CHARACTERS,
+        show_progress=False,
+    )
+    pieces.train_from_iterator(texts, trainer)
+    return BertTokenizer(
+        vocab=pieces.get_vocab(),
+        do_lower_case=False,
+        strip_accents=False,
+        model_max_length=config.max_position_embeddings,
+    )
+
+
+def _byte_pairs(texts: Iterable[str], config: Any) -> Any:
+    """No text is unknown to it; it puts ``<s>`` in front of one.
 
     Source:
         Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.2.
@@ -54,13 +105,6 @@ def train_tokenizer(texts: Iterable[str], config: Any) -> Any:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    if tokenizer.get_vocab_size() != config.vocab_size:
-        raise ModelError(
-            f"The training rows give a vocabulary of only {tokenizer.get_vocab_size():,} pieces",
-            where="`model.tokenizer`",
-            expected=f"{config.vocab_size:,}, the config's `vocab_size`",
-            hint="Give more rows, or lower `vocab_size` in the config.",
-        )
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 0)]
     )
