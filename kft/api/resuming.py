@@ -19,6 +19,8 @@ _MAY_DIFFER = (
     "output_dir",
     "evaluate.",
     "export.",
+    "train.early_stopping_patience",
+    "train.load_best_model_at_end",
     "train.logging_steps",
     "train.max_steps",
     "train.num_train_epochs",

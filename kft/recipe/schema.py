@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from kft.recipe.evaluate_section import EvaluateSection
 from kft.recipe.export_section import Dtype, ExportSection
-from kft.recipe.section import Section, SourceSection
+from kft.recipe.section import Positive, Section, SourceSection
 
 TaskName = Literal[
     "causal_lm",
@@ -47,7 +48,6 @@ Role = Literal[
     "tokens",
     "tags",
 ]
-Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -248,22 +248,19 @@ class TrainSection(Section):
         2, description="Checkpoints kept; the oldest goes when a newer one is complete."
     )
     logging_steps: Positive = Field(10, description="Optimizer steps between plain log lines.")
-
-
-class EvaluateSection(Section):
-    """What is measured on the held-out rows, before training and after."""
-
-    eval_steps: Positive | None = Field(
-        None, description="Optimizer steps between evaluations while training; `null` is none."
+    metric_for_best_model: str = Field(
+        "eval_loss", description="Metric of the evaluations while training that tells the best one."
     )
-    max_rows: Positive | None = Field(
-        None, description="Held-out rows used at most, the first ones after the seeded shuffle."
+    early_stopping_patience: Positive | None = Field(
+        None,
+        description="Stop after so many evaluations in a row without a better one; "
+        "needs `evaluate.eval_steps`.",
     )
-    per_device_eval_batch_size: Positive = Field(16, description="Rows per evaluation batch.")
-    generate: Annotated[int, Field(ge=0)] = Field(
-        3, description="Sample generations before and after; 0 is none."
+    load_best_model_at_end: bool | Literal["auto"] = Field(
+        "auto",
+        description="Save and merge the weights of the best evaluation instead of the last ones. "
+        "`auto`: when `early_stopping_patience` is given.",
     )
-    max_new_tokens: Positive = Field(64, description="Tokens per sample generation at most.")
 
 
 class Recipe(Section):

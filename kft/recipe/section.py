@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Positive = Annotated[int, Field(ge=1)]
+
 
 class Section(BaseModel):
     """A part of the recipe: frozen, and strict about its keys."""
