@@ -15,7 +15,7 @@ from rich.text import Text
 from kft.api.observer import Sample
 from kft.cli.messages import finding_text, visible, with_colors
 from kft.cli.progress import Clock, StageDisplay, Training
-from kft.cli.tables import comparison_table, pairs, time_text, value_text
+from kft.cli.tables import comparison_table, pairs, time_text, value_text, verdict_lines
 from kft.errors import Finding
 
 _SIDE_BY_SIDE = 100
@@ -108,6 +108,8 @@ class TerminalObserver:
         if result.get("base") and result.get("tuned"):
             self._line("")
             for line in comparison_table(result, self.console.width).splitlines():
+                self._line(line)
+            for line in verdict_lines(result):
                 self._line(line)
             self._line("")
             return

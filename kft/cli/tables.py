@@ -179,6 +179,27 @@ def comparison_table(result: Mapping[str, Any], width: int) -> str:
     return table(header, rows, width) if rows else ""
 
 
+def verdict_lines(result: Mapping[str, Any]) -> list[str]:
+    """What the numbers of a run come to: did it help, how it fits, which step was best.
+
+    Args:
+        result: May have ``headline``, ``fit`` and ``best``, as in ``result.json``.
+
+    Example:
+        >>> verdict_lines({"headline": {"sentence": "accuracy: better on 200 rows"}})
+        ['accuracy: better on 200 rows']
+    """
+    headline, fit, best = (result.get(part) or {} for part in ("headline", "fit", "best"))
+    lines = [str(headline["sentence"])] if headline else []
+    if fit:
+        lines.append(f"fit: {fit['verdict']}. {fit['reason']}")
+    if best:
+        saved = "these weights are saved" if best["is_saved"] else "the last weights are saved"
+        value = value_text(best["value"])
+        lines.append(f"best: {best['metric']} {value} at step {best['step']}; {saved}")
+    return lines
+
+
 def _is_measure(name: str, value: Any) -> bool:
     return (
         isinstance(value, int | float)
