@@ -17,6 +17,7 @@ from kft.api.loaded import Loaded, load
 from kft.api.merge import NUM_ROWS, export_full, has_room, merge, verification_batches
 from kft.api.observer import Observer
 from kft.api.paths import absolute
+from kft.api.report import write_report
 from kft.api.resuming import last_checkpoint, require_same_run
 from kft.api.run_folder import (
     base_record,
@@ -142,7 +143,9 @@ def _run_steps(
         result["verification"] = _export(loaded, folder, observer)
     except (DataError, ModelError, UsageError) as cause:  # exit code 2 is for before training
         raise ExportError(cause.what, where=cause.where, expected=cause.expected) from cause
-    write_json(folder / "result.json", result)
+    finally:  # also of a run whose model was refused
+        write_json(folder / "result.json", result)
+        observer.facts({"report": str(write_report(folder, recipe))})
 
 
 def prepare_training(loaded: Loaded) -> Training:

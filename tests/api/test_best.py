@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,11 +50,11 @@ def kept(folder: Path) -> set[str]:
 @pytest.fixture
 def stopped(
     tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows
-) -> Iterator[tuple[Path, kft.Run, Told]]:
+) -> tuple[Path, kft.Run, Told]:
     """A run at a learning rate that overshoots: it is soon at its best, and stops."""
     told = Told()
     path = recipe_file(tiny_gpt, korean_rows, PATIENT)
-    yield path, kft.finetune(path, observer=told), told
+    return path, kft.finetune(path, observer=told), told
 
 
 def test_a_run_stops_early_and_saves_its_best_weights(
