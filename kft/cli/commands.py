@@ -219,7 +219,7 @@ def verify(run: str, model: str, wants_json: bool) -> None:
 @click.option("--output", metavar="FILE", help="Else RUN/report.html, or comparison.html here.")
 @takes_traceback
 def report(runs: Sequence[str], output: str | None) -> None:
-    """Write a page about a run, or one that compares several; prints the file."""
+    """Write a page about a run, or a comparison of several."""
     with contextlib.redirect_stdout(sys.stderr):
         from kft.api.report import report as report_runs
 

@@ -22,7 +22,7 @@ Points = Sequence[tuple[float, float]]
 MOST_POINTS = 600
 """Points of a curve that are drawn; a longer one is averaged over windows of its steps."""
 
-MOST_DOTS = 1500
+MOST_DOTS = 800
 """Rows of a scatter plot that are drawn, evenly spaced."""
 
 
@@ -55,7 +55,7 @@ def curve_plot(name: str, curves: Sequence[Curve], *, mark: float | None = None)
     if not any(points for _, points in drawn):
         return ""
     with drawing():
-        figure, axes = _axes((5.2, 3.0))
+        figure, axes = _axes((4.6, 2.8))
         for curve, points in drawn:
             if points:
                 axes.plot(
@@ -110,7 +110,7 @@ def histogram_plot(
     starts = np.array(edges[:-1], dtype=float)
     widths = np.maximum(np.diff(np.array(edges, dtype=float)), 1.0)
     with drawing():
-        figure, axes = _axes((5.2, 2.4))
+        figure, axes = _axes((4.6, 2.2))
         axes.bar(starts, rows, width=widths * 0.92, align="edge", color=PARTS["one"])
         end = float(starts[-1] + widths[-1])
         if limit is not None and limit <= 1.3 * end:

@@ -69,7 +69,7 @@ def number(value: Any, *, signed: bool = False) -> str:
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return "–" if value is None or isinstance(value, float) else str(value)
-    sign = "+" if signed else ""
+    sign = "+" if signed and value else ""
     if isinstance(value, int) or abs(value) >= 1000:
         text = f"{value:{sign},.0f}"
     else:

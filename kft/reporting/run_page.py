@@ -215,16 +215,15 @@ def _samples(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     samples = []
     for sample in result.get("samples", []):
         after = sample["tuned"] or ""
-        before_parts, after_parts = side_by_side(sample["base"], after)
-        samples.append(
-            {
-                "prompt": sample["prompt"],
-                "reference": sample["reference"],
-                "before": before_parts,
-                "after": after_parts,
-                "are_equal": sample["base"] == after,
-            }
-        )
+        parts = side_by_side(sample["base"], after)
+        note = None
+        if sample["base"] == after:
+            note = "same"
+        elif not any(part.text.strip() and not part.is_own for part in parts[1]):
+            note = "nothing shared"  # marking everything would mark nothing
+            parts = tuple([part._replace(is_own=False) for part in side] for side in parts)
+        texts = {name: sample[name] for name in ("prompt", "reference")}
+        samples.append({**texts, "before": parts[0], "after": parts[1], "note": note})
     return samples
 
 

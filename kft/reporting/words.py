@@ -160,6 +160,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "prompt": ("질문", "Prompt"),
     "reference": ("정답", "Reference"),
     "same": ("두 답이 같습니다.", "Both answers are the same."),
+    "nothing shared": ("두 답에 같은 어절이 없습니다.", "The two answers share no word."),
     "empty answer": ("(빈 답)", "(empty)"),
     # merge
     "merge": ("합친 모델 검증", "Verification of the merged model"),
