@@ -238,7 +238,7 @@ def test_it_answers_at_once(
             ["\x1b[2J"],
             "error: Unknown command `\\x1b[2J`\n"
             "  expected: one of `finetune`, `check`, `evaluate`, `generate`, `merge`, `verify`, "
-            "`schema`, `presets`, `init`\n",
+            "`report`, `schema`, `presets`, `init`\n",
         ),
     ],
 )

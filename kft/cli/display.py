@@ -117,7 +117,8 @@ class TerminalObserver:
         shown = [
             f"{measure} {value_text(value)}"
             for measure, value in numbers.items()
-            if isinstance(value, int | float) and (name == "base" or measure[:4] != "num_")
+            if isinstance(value, int | float)
+            and (name == "base" or not measure.startswith(("num_", "majority_")))
         ]
         if shown:
             self._line(f"{visible(name)}: {', '.join(shown)}")

@@ -154,7 +154,8 @@ def comparison_table(result: Mapping[str, Any], width: int) -> str:
         width: Cells of the terminal.
 
     Returns:
-        The table; counts such as ``num_rows`` are left out. Empty when nothing was measured.
+        The table; counts such as ``num_rows`` and baselines are left out. Empty when nothing was
+        measured.
     """
     base, tuned = result["base"], result["tuned"]
     intervals = result.get("intervals", {})
@@ -191,6 +192,9 @@ def verdict_lines(result: Mapping[str, Any]) -> list[str]:
     """
     headline, fit, best = (result.get(part) or {} for part in ("headline", "fit", "best"))
     lines = [str(headline["sentence"])] if headline else []
+    majority = (result.get("tuned") or {}).get("majority_accuracy")
+    if majority is not None:
+        lines.append(f"always answering the commonest label: accuracy {value_text(majority)}")
     if fit:
         lines.append(f"fit: {fit['verdict']}. {fit['reason']}")
     if best:
@@ -204,7 +208,7 @@ def _is_measure(name: str, value: Any) -> bool:
     return (
         isinstance(value, int | float)
         and not isinstance(value, bool)
-        and not name.startswith("num_")
+        and not name.startswith(("num_", "majority_"))
     )
 
 

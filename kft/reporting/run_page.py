@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from kft.reporting.answer_differences import side_by_side
+from kft.reporting.answer_differences import Part, side_by_side
 from kft.reporting.plots import (
     Curve,
     curve_plot,
@@ -60,6 +60,7 @@ def report_page(view: RunView) -> str:
         "fit": _fit(result),
         "best": result.get("best") or None,
         "plots": _plots(view),
+        "loss_words": phrase("squared error" if is_regression(view) else "loss"),
         "loss_legend": _loss_legend(view),
         "labels": labels,
         "most_labels": MOST_LABELS,
@@ -88,7 +89,9 @@ def metric_rows(view: RunView) -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": name,
-                "meaning": metric_phrase(name, view.meanings),
+                "meaning": phrase("mean squared")
+                if name == "eval_loss" and is_regression(view)
+                else metric_phrase(name, view.meanings),
                 "base": before,
                 "tuned": after,
                 "difference": after - before if both else None,
@@ -96,6 +99,11 @@ def metric_rows(view: RunView) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def is_regression(view: RunView) -> bool:
+    """Whether its loss is a squared error and no log-likelihood."""
+    return bool(view.recipe["task"] == "sequence_regression")
 
 
 def _headline(result: Mapping[str, Any], metrics: list[dict[str, Any]]) -> dict[str, Any]:
@@ -215,16 +223,20 @@ def _samples(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     samples = []
     for sample in result.get("samples", []):
         after = sample["tuned"] or ""
-        parts = side_by_side(sample["base"], after)
+        before_parts, after_parts = side_by_side(sample["base"], after)
         note = None
         if sample["base"] == after:
             note = "same"
-        elif not any(part.text.strip() and not part.is_own for part in parts[1]):
+        elif not any(part.text.strip() and not part.is_own for part in after_parts):
             note = "nothing shared"  # marking everything would mark nothing
-            parts = tuple([part._replace(is_own=False) for part in side] for side in parts)
+            before_parts, after_parts = _unmarked(before_parts), _unmarked(after_parts)
         texts = {name: sample[name] for name in ("prompt", "reference")}
-        samples.append({**texts, "before": parts[0], "after": parts[1], "note": note})
+        samples.append({**texts, "before": before_parts, "after": after_parts, "note": note})
     return samples
+
+
+def _unmarked(parts: list[Part]) -> list[Part]:
+    return [part._replace(is_own=False) for part in parts]
 
 
 def _data_facts(view: RunView) -> list[tuple[Markup, str]]:

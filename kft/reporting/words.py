@@ -48,6 +48,8 @@ WORDS: Mapping[str, tuple[str, str]] = {
     # how it learned
     "learning": ("어떻게 배웠나요?", "How it learned"),
     "loss": ("손실 (타깃 하나당 nat)", "Loss (nats per target)"),
+    "squared error": ("손실 (제곱 오차)", "Loss (squared error)"),
+    "mean squared": ("행마다의 제곱 오차의 평균", "mean of the rows' squared errors"),
     "steps": ("가로축은 모두 최적화 단계입니다.", "Across, always: optimizer steps."),
     "training": ("학습", "training"),
     "training mean": ("학습 (평균)", "training (average)"),
