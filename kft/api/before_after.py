@@ -70,7 +70,7 @@ def compared(rows: Rows, base: Look, tuned: Look, *, seed: int) -> dict[str, Any
     result["intervals"] = {name: asdict(found) for name, found in differences.items()}
     if base.result:
         name = rows.choice.headline
-        result["headline"] = headline(name, differences, base.statistics[name].num_rows)
+        result["headline"] = headline(name, differences, tuned.statistics[name], tuned.result)
     return result
 
 

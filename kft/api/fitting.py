@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from kft.api.before_after import measure_held_out
 from kft.api.loaded import Loaded
 from kft.api.measuring import Look, Rows
+from kft.evaluation.comparison import free_score
 from kft.evaluation.fit import ScoreGap, fit_verdict
 from kft.evaluation.held_out import HeldOut, Measurement
 from kft.evaluation.metrics.registry import METRICS
@@ -72,9 +74,11 @@ def measure_training_rows(loaded: Loaded, module: Any, rows: Rows) -> Measuremen
 
 def _gaps(rows: Rows, train: Mapping[str, Any], tuned: Mapping[str, Any]) -> list[ScoreGap]:
     """The first score between 0 and 1 that both sides have, where rows are enough."""
-    fewest = min(train.get("num_rows", 0), tuned["num_rows"])
+    if min(train.get("num_rows", 0), tuned["num_rows"]) < FEWEST_FOR_A_GAP:
+        return []
     for name in (rows.choice.headline, *rows.choice.rows):
         is_score = METRICS[name].higher_is_better and METRICS[name].high == 1
-        if fewest >= FEWEST_FOR_A_GAP and is_score and name in train and name in tuned:
-            return [ScoreGap(name, train[name], tuned[name])]
+        sides = [side.get(name, math.nan) for side in (train, tuned)]
+        if is_score and all(map(math.isfinite, sides)):  # R² of equal numbers is undefined
+            return [ScoreGap(name, *sides, free_score(name, train))]
     return []

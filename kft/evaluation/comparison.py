@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kft.evaluation.fit import noise_sentence
-from kft.evaluation.intervals import Interval, Outcome, paired_metric_interval
+from kft.evaluation.intervals import Interval, Outcome, metric_interval, paired_metric_interval
 from kft.evaluation.metrics.registry import METRICS
 from kft.evaluation.metrics.statistic import Statistic
 
@@ -69,23 +69,54 @@ def _outcome(interval: Interval, higher_is_better: bool | None) -> Outcome | Non
     return interval.outcome(higher_is_better=higher_is_better)
 
 
-def headline(name: str, differences: Mapping[str, Difference], num_rows: int) -> dict[str, Any]:
+def free_score(name: str, result: Mapping[str, Any]) -> float | None:
+    """What a metric would be without looking at the rows; ``None`` where that isn't known.
+
+    Args:
+        name: Of the metric.
+        result: The numbers of a model on the rows, with ``majority_accuracy`` of labels.
+
+    Example:
+        >>> free_score("r2", {}), free_score("accuracy", {"majority_accuracy": 0.6})
+        (0.0, 0.6)
+    """
+    if name == "r2":
+        return 0.0
+    found: float | None = result.get("majority_accuracy") if name == "accuracy" else None
+    return found
+
+
+def headline(
+    name: str, differences: Mapping[str, Difference], tuned: Statistic, result: Mapping[str, Any]
+) -> dict[str, Any]:
     """Whether training helped, by one metric.
 
     Args:
         name: The metric.
         differences: As :func:`compare` found them.
-        num_rows: Held-out rows, for the sentence where they are too few.
+        tuned: The tuned model's metric.
+        result: The tuned model's numbers.
 
     Returns:
-        ``metric``, ``outcome`` (``None`` where nothing can be said) and ``sentence``.
+        ``metric``, ``outcome`` (``None`` where nothing can be said) and ``sentence``; where
+        always giving the same answer would score something, also ``free`` (that score) and
+        ``is_above_free`` (whether the tuned model's whole interval is above it).
     """
-    found = differences.get(name)
-    if found is None and num_rows < FEWEST_ROWS:
-        sentence = f"{name}: {num_rows} rows are too few to tell a difference from noise"
-        return {"metric": name, "outcome": None, "sentence": sentence}
-    if found is None or found.outcome is None:
-        sentence = f"{name}: undefined on {num_rows:,} rows"
-        return {"metric": name, "outcome": None, "sentence": sentence}
-    sentence = noise_sentence(name, found.outcome, found.num_rows)
-    return {"metric": name, "outcome": found.outcome, "sentence": sentence}
+    found, num_rows = differences.get(name), tuned.num_rows
+    outcome = found.outcome if found else None
+    told: dict[str, Any] = {"metric": name, "outcome": outcome}
+    if outcome is not None:
+        told["sentence"] = noise_sentence(name, outcome, num_rows)
+    elif num_rows < FEWEST_ROWS:
+        told["sentence"] = f"{name}: {num_rows} rows are too few to tell a difference from noise"
+    else:
+        told["sentence"] = f"{name}: undefined on {num_rows:,} rows"
+    free = free_score(name, result)
+    if found is None or free is None:
+        return told
+    low, _ = metric_interval(tuned)
+    told |= {"free": free, "is_above_free": low > free}
+    if low <= free:
+        told["sentence"] += f", but not clearly above {free:.4g}, which always giving the same "
+        told["sentence"] += "answer would score"
+    return told

@@ -10,10 +10,12 @@ from typing import Literal
 from kft.evaluation.intervals import Outcome
 
 FitName = Literal["overfitting", "underfitting", "good fit", "not enough evaluations"]
-Signal = Literal["rise", "gap", "diverged", "unmoved", "falling", "settled", "few", "none"]
+Signal = Literal[
+    "rise", "gap", "diverged", "unmoved", "unlearnt", "falling", "settled", "few", "none"
+]
 """What a verdict rests on: evaluation loss rose, a score is higher on training rows, both losses
-rose, hardly anything moved, the loss was still falling, it fell and stayed; or there are too few
-evaluations, or none."""
+rose, hardly anything moved, not even the training rows are known, the loss was still falling, it
+fell and stayed; or there are too few evaluations, or none."""
 
 Curve = Sequence[tuple[int, float]]
 """Pairs of step and loss, in the order of the steps."""
@@ -38,6 +40,11 @@ SCORE_GAP = 0.10
 heart."""
 
 
+LEAST_LEARNT = 0.05
+"""A score on training rows that goes less than this share of the way from what costs nothing to
+1 shows nothing learnt."""
+
+
 @dataclass(frozen=True)
 class ScoreGap:
     """One metric on rows of training and on held-out rows, higher being better.
@@ -46,11 +53,21 @@ class ScoreGap:
         name: Of the metric, as it should be printed.
         train: On rows that were trained on.
         evaluation: On held-out rows.
+        baseline: What costs nothing to score on the training rows: always answering the
+            commonest label, or the mean; ``None`` where that isn't known.
     """
 
     name: str
     train: float
     evaluation: float
+    baseline: float | None = None
+
+    @property
+    def is_learnt(self) -> bool:
+        """Whether the score on training rows is worth more than the baseline."""
+        if self.baseline is None or self.baseline >= 1:
+            return True
+        return (self.train - self.baseline) / (1 - self.baseline) >= LEAST_LEARNT
 
 
 @dataclass(frozen=True)
@@ -83,9 +100,10 @@ def fit_verdict(
 
     In this order: overfitting, if evaluation loss rose from its best by :data:`RISE` while
     training loss fell, or a score is :data:`SCORE_GAP` higher on training rows; underfitting, if
-    the best loss is no :data:`GAIN`, if both losses rose (the run diverged), or if evaluation
-    loss was :data:`STILL_FALLING` when training stopped; else a good fit. A score needs no
-    curve; everything else needs :data:`FEWEST_EVALUATIONS`.
+    the best loss is no :data:`GAIN`, if both losses rose (the run diverged), if a score is not
+    even on training rows worth more than its baseline, or if evaluation loss was
+    :data:`STILL_FALLING` when training stopped; else a good fit. A score needs no curve;
+    everything else needs :data:`FEWEST_EVALUATIONS`.
 
     Args:
         train_curve: Training loss, raw: it is averaged over a tenth of the points here.
@@ -103,7 +121,7 @@ def fit_verdict(
     best_step, best = min(finite, key=lambda point: point[1], default=(None, float("nan")))
     learnt = _by_heart(scores, best_step)
     if len(finite) < FEWEST_EVALUATIONS or best_step is None:
-        return learnt or _too_few(len(finite), best_step)
+        return learnt or _unlearnt(scores, best_step) or _too_few(len(finite), best_step)
     start = base if base is not None else finite[0][1]
     last = finite[-1][1]
     numbers = {"start": start, "best": best, "best_step": best_step, "last": last}
@@ -118,7 +136,8 @@ def fit_verdict(
     if has_risen:
         diverged = f"{rise}, and training loss rose too: the run diverged."
         return Verdict("underfitting", diverged, best_step, "diverged", numbers)
-    return _too_little(finite, start, best_step, best) or Verdict(
+    too_little = _unlearnt(scores, best_step) or _too_little(finite, start, best_step, best)
+    return too_little or Verdict(
         "good fit",
         f"Evaluation loss fell from {start:.4g} to {best:.4g} at step {best_step} and stayed.",
         best_step,
@@ -138,6 +157,21 @@ def _by_heart(scores: Sequence[ScoreGap], best_step: int | None) -> Verdict | No
                 "evaluation": score.evaluation,
             }
             return Verdict("overfitting", f"{gap}on held-out rows.", best_step, "gap", numbers)
+    return None
+
+
+def _unlearnt(scores: Sequence[ScoreGap], best_step: int | None) -> Verdict | None:
+    """Underfitting, if a score on training rows is what costs nothing."""
+    for score in scores:
+        if not score.is_learnt and score.baseline is not None:
+            numbers: dict[str, float | str] = {
+                "score": score.name,
+                "train": score.train,
+                "baseline": score.baseline,
+            }
+            told = f"{score.name} is {score.train:.3g} on training rows, where "
+            told += f"{score.baseline:.3g} costs nothing: hardly anything was learnt."
+            return Verdict("underfitting", told, best_step, "unlearnt", numbers)
     return None
 
 

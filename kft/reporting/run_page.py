@@ -109,11 +109,12 @@ def is_regression(view: RunView) -> bool:
 def _headline(result: Mapping[str, Any], metrics: list[dict[str, Any]]) -> dict[str, Any]:
     told = result.get("headline") or {}
     row = next((row for row in metrics if row["name"] == told.get("metric")), {})
-    outcome = told.get("outcome")
+    outcome, is_above = told.get("outcome"), told.get("is_above_free", True)
     return {
         "metric": told.get("metric", ""),
         "answer": outcome or "unknown",
-        "tone": _TONES.get(outcome or "", ""),
+        "tone": _TONES.get(outcome or "", "") if is_above else "",
+        "not_above": None if is_above else number(told["free"]),
         "base": row.get("base"),
         "tuned": row.get("tuned"),
         "interval": row.get("interval"),

@@ -41,6 +41,10 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "chip better": ("나아짐", "better"),
     "chip worse": ("나빠짐", "worse"),
     "chip noise": ("우연 범위", "within noise"),
+    "not above free": (
+        "하지만 늘 같은 답만 할 때의 {free}보다 확실히 높지는 않습니다.",
+        "But it is not clearly above {free}, which always giving the same answer would score.",
+    ),
     "majority": (
         "언제나 가장 흔한 레이블만 답해도 정확도는 {score}입니다.",
         "Always answering the commonest label would have an accuracy of {score}.",
@@ -56,7 +60,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "held out": ("평가", "held out"),
     "best": ("가장 좋은 평가", "best evaluation"),
     "learning rate": ("학습률", "Learning rate"),
-    "grad norm": ("기울기 크기 (자르기 전)", "Gradient norm (before clipping)"),
+    "grad norm": ("기울기 크기", "Gradient norm"),
     "tokens per second": ("초당 토큰", "Tokens per second"),
     "memory": ("최대 메모리 (GiB)", "Peak memory (GiB)"),
     "best step": (
@@ -92,6 +96,12 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "unmoved": (
         "평가 손실이 거의 움직이지 않았습니다. 처음 {start}, 가장 낮을 때 {best}.",
         "Evaluation loss hardly moved: {start} at the start, {best} at best.",
+    ),
+    "unlearnt": (
+        "학습 행에서도 {score}이(가) {train}입니다. 늘 같은 답만 해도 {baseline}이므로 "
+        "배운 것이 거의 없습니다.",
+        "{score} is {train} on training rows, where {baseline} costs nothing: hardly anything was "
+        "learnt.",
     ),
     "falling": (
         "학습을 마칠 때에도 평가 손실이 내려가고 있었습니다. "

@@ -179,13 +179,27 @@ def test_a_difference_says_whether_it_is_better_worse_or_noise() -> None:
     }
     assert compare({"accuracy": high}, {"accuracy": low})["accuracy"].outcome == "worse"
     assert differences["accuracy"].num_rows == rows
-    told = headline("r2", differences, rows)
+    told = headline("r2", differences, noisy, {})
     assert told["sentence"] == "r2: the difference is within noise on 40 rows"
     few = mean_statistic([1.0] * 9)
     assert compare({"accuracy": few}, {"accuracy": few}) == {}
-    told = headline("accuracy", {}, 9)
+    told = headline("accuracy", {}, few, {"majority_accuracy": 0.5})
     assert told["outcome"] is None
     assert told["sentence"] == "accuracy: 9 rows are too few to tell a difference from noise"
+
+
+def test_better_than_a_new_head_is_not_better_than_one_answer_for_all() -> None:
+    never, half = mean_statistic([0.0] * 40), mean_statistic([0.0, 1.0] * 20)
+    differences = compare({"accuracy": never}, {"accuracy": half})
+    told = headline("accuracy", differences, half, {"majority_accuracy": 0.5})
+    assert [told["outcome"], told["free"], told["is_above_free"]] == ["better", 0.5, False]
+    assert told["sentence"].endswith(
+        "not clearly above 0.5, which always giving the same answer would score"
+    )
+    told = headline("accuracy", differences, half, {"majority_accuracy": 0.1})
+    assert told["is_above_free"]
+    assert told["sentence"] == "accuracy: better on 40 rows"
+    assert "free" not in headline("macro_f1", differences, half, {"majority_accuracy": 0.1})
 
 
 def test_where_neither_way_is_better_there_is_no_outcome() -> None:

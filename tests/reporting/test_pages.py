@@ -216,6 +216,9 @@ def test_few_rows_and_a_model_that_was_refused_are_said() -> None:
     result |= {"intervals": {}, "verification": {"passed": False}}
     result["headline"] = {"metric": "eval_loss", "outcome": None, "sentence": ""}
     page = report_page(run_view(result=result))
+    result["headline"] |= {"free": 0.5, "is_above_free": False}
+    assert "But it is not clearly above 0.5" in report_page(run_view(result=result))
+    assert "But it is not" not in page
     for words in ("too few for an interval", "Can't be told", "Not verified"):
         assert words in page
 
