@@ -80,5 +80,5 @@ def _gaps(rows: Rows, train: Mapping[str, Any], tuned: Mapping[str, Any]) -> lis
         is_score = METRICS[name].higher_is_better and METRICS[name].high == 1
         sides = [side.get(name, math.nan) for side in (train, tuned)]
         if is_score and all(map(math.isfinite, sides)):  # R² of equal numbers is undefined
-            return [ScoreGap(name, *sides, free_score(name, train))]
+            return [ScoreGap(name, sides[0], sides[1], free_score(name, train))]
     return []
