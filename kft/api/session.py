@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -117,11 +116,12 @@ def _run_steps(
         first_step = checkpoint[1] + 1
     cut_log(folder, first_step)
     observer.stage("training" if first_step == 1 else f"training on from step {first_step}")
-    started, step = time.perf_counter(), first_step - 1
+    watch.begin()
+    step = first_step - 1
     for stats in train_and_save(loaded, training, folder, watch, first_step):
         step = stats.step
         yield stats
-    result: dict[str, Any] = {"steps": step, "train_seconds": time.perf_counter() - started}
+    result: dict[str, Any] = {"steps": step, "train_seconds": watch.train_seconds}
     observer.stage("saving")
     result["best"] = watch.settle(step)
     save_trained(loaded, folder)
@@ -199,7 +199,7 @@ def train_and_save(
                     training.optimizer,
                     accelerator.scaler,
                     keep=recipe.train.save_total_limit,
-                    progress=watch.best.state(),
+                    progress=watch.progress(),
                 )
             if stopped:
                 observer.finding(

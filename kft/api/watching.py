@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,20 @@ class Watch:
         better = METRICS[self.metric].higher_is_better
         self.best = Best(higher_is_better=bool(better), patience=section.early_stopping_patience)
         self._last: tuple[int, Measurement] | None = None
+        self._seconds_before, self._started = 0.0, time.perf_counter()
+
+    @property
+    def train_seconds(self) -> float:
+        """Seconds of training so far, those before the run was stopped included."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    def begin(self) -> None:
+        """Training begins, or goes on."""
+        self._started = time.perf_counter()
+
+    def progress(self) -> dict[str, Any]:
+        """What a checkpoint keeps of all this."""
+        return {**self.best.state(), "train_seconds": self.train_seconds}
 
     @property
     def is_over(self) -> bool:
@@ -53,7 +68,9 @@ class Watch:
 
     def go_on_from(self, checkpoint: Path) -> None:
         """Know again what the evaluations up to a checkpoint had shown."""
-        self.best.restore(checkpoint_progress(checkpoint))
+        kept = checkpoint_progress(checkpoint)
+        self.best.restore(kept)
+        self._seconds_before = float(kept.get("train_seconds", 0.0))
         drop_other_bests(self.root, self.best.step)
 
     def see(self, step: int, log: RunLog, *, is_last: bool) -> None:

@@ -40,7 +40,7 @@ SCORE_GAP = 0.10
 heart."""
 
 
-LEAST_LEARNT = 0.05
+LEAST_LEARNT = 0.10
 """A score on training rows that goes less than this share of the way from what costs nothing to
 1 shows nothing learnt."""
 

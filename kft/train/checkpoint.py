@@ -46,7 +46,8 @@ def save_checkpoint(
         optimizer: Its state is saved.
         scaler: The float16 gradient scaler, or ``None``.
         keep: Checkpoints that stay, this one among them.
-        progress: What the evaluations so far have shown, as :class:`kft.train.best.Best` says it.
+        progress: What the evaluations so far have shown, as :class:`kft.train.best.Best` says it,
+            and whatever else is to be known again.
 
     Raises:
         TrainError: If it can't be written; earlier checkpoints are untouched.
