@@ -91,7 +91,6 @@ def _view(folder: Path, recipe: Recipe) -> RunView:
         recipe_text=(folder / "recipe.yaml").read_text(encoding="utf-8"),
         environment=_json(folder / "environment.json"),
         meanings={name: entry.meaning for name, entry in METRICS.items()},
-        directions={name: entry.higher_is_better for name, entry in METRICS.items()},
         predictions=predictions(lines, recipe.data.labels) if lines else None,
     )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from kft.reporting.metric_words import KOREAN
 from kft.reporting.words import WORDS
@@ -148,6 +148,5 @@ def _environment() -> Environment:
         "number": number,
         "duration": duration,
         "gibibytes": gibibytes,
-        "escape_only": escape,
     }
     return environment

@@ -71,7 +71,6 @@ class RunView:
         recipe_text: The same as it is written.
         environment: The content of ``environment.json``.
         meanings: Name of a metric -> what it is, in English.
-        directions: Name of a metric -> whether higher is better; ``None`` for neither.
         predictions: What it said of the held-out rows, where that is no text.
     """
 
@@ -82,7 +81,6 @@ class RunView:
     recipe_text: str
     environment: Mapping[str, Any]
     meanings: Mapping[str, str]
-    directions: Mapping[str, bool | None]
     predictions: LabelView | NumberView | None = None
 
 

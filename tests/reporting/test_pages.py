@@ -85,7 +85,6 @@ def run_view(name: str = "run", planted: str = "글", **more: Any) -> RunView:
         "recipe_text": f"data: {planted}",
         "environment": {"device": planted, "packages": {planted: planted}},
         "meanings": {name: entry.meaning for name, entry in METRICS.items()},
-        "directions": {name: entry.higher_is_better for name, entry in METRICS.items()},
         "predictions": LabelView([LabelRow(planted, 3, 0.5, 0.5, 0.2, 0.5)], [[3]]),
     }
     return RunView(**{**values, **more})
