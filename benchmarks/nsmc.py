@@ -62,7 +62,9 @@ def scores(name: str, place: str) -> dict[str, Any]:
         measured = measure_opened(
             open_model(place), recipe.model_copy(update={"evaluate": every_row})
         )
-        content = {"result": measured.result, "correct": measured.rows["correct"]}
+        if measured.measurement is None:
+            raise ValueError("no test rows were measured")
+        content = {"result": measured.result, "correct": measured.measurement.rows["correct"]}
         kept.write_text(json.dumps(content) + "\n", encoding="utf-8")
     loaded: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
     return loaded

@@ -285,7 +285,7 @@ def recipe_file(tmp_path: Path, write_jsonl: WriteJsonl) -> RecipeFile:
                 "learning_rate": 0.01,
                 "precision": "float32",
             },
-            "evaluate": {"generate": 0},
+            "evaluate": {"generate": 0, "scored_generations": 0},
             "output_dir": str(tmp_path / "run"),
         }
         for key, value in (overrides or {}).items():

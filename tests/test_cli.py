@@ -44,6 +44,7 @@ Commands:
   generate  Ask a run or a model.
   merge     Merge an adapter into its base and verify it; prints the folder.
   verify    Compare a merged model with the run it came from.
+  report    Write a page about a run, or a comparison of several.
   schema    Print every key of a recipe with its meaning and default.
   presets   List Korean checkpoints with licence and memory needed, or...
   init      Write a commented recipe for a checkpoint and a file of rows.
@@ -91,7 +92,7 @@ def test_a_misspelt_command() -> None:
     assert done.stderr == (
         "error: Unknown command `finetun`\n"
         "  expected: one of `finetune`, `check`, `evaluate`, `generate`, `merge`, `verify`, "
-        "`schema`, `presets`, `init`\n"
+        "`report`, `schema`, `presets`, `init`\n"
         "\n"
         "hint: Did you mean `kft finetune`?\n"
     )
@@ -237,7 +238,7 @@ def test_it_answers_at_once(
             ["\x1b[2J"],
             "error: Unknown command `\\x1b[2J`\n"
             "  expected: one of `finetune`, `check`, `evaluate`, `generate`, `merge`, `verify`, "
-            "`schema`, `presets`, `init`\n",
+            "`report`, `schema`, `presets`, `init`\n",
         ),
     ],
 )

@@ -1,91 +1,123 @@
-"""The held-out rows before training and after: numbers and sample answers."""
+"""The held-out rows before training and after: numbers, intervals and sample answers."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from kft.api.dataset import prompt_text
 from kft.api.loaded import Loaded
+from kft.api.measuring import (
+    Look,
+    Rows,
+    answer_rows,
+    measure_rows,
+    put_together,
+    rows_to_measure,
+)
 from kft.api.observer import Sample
-from kft.evaluation.held_out import Measurement, measure
-from kft.models.generation import generate
+from kft.evaluation.comparison import compare, headline
+from kft.evaluation.held_out import Measurement
+from kft.evaluation.predictions import tag_rows
 
 
-def measure_held_out(loaded: Loaded, module: Any) -> Measurement | None:
+def choose_rows(loaded: Loaded) -> Rows:
+    """The run's held-out rows with the metrics they are measured by.
+
+    Raises:
+        RecipeError: If a metric that the recipe names can't be computed from them.
+    """
+    data = loaded.data
+    rows = rows_to_measure(
+        data.held_out,
+        data.held_out_records,
+        loaded.task,
+        loaded.recipe.evaluate,
+        data.renderer,
+        train=loaded.records.train,
+        best=loaded.recipe.train.metric_for_best_model,
+    )
+    return replace(rows, unpadded=loaded.unpadded)
+
+
+def measure_held_out(loaded: Loaded, module: Any, rows: Rows) -> Measurement | None:
     """The model on the held-out rows; ``None`` when there are none."""
-    if not loaded.data.held_out.examples:
-        return None
     unwrapped = loaded.accelerator.unwrap_model(module)
     with loaded.accelerator.autocast():
-        return measure(
-            unwrapped,
-            loaded.data.held_out,
-            loaded.collate(packed=loaded.unpadded),
-            rows_per_batch=loaded.recipe.evaluate.per_device_eval_batch_size,
-            device=loaded.accelerator.device,
-            task=loaded.task.name,
+        return measure_rows(rows, unwrapped, loaded.tokenizer, loaded.accelerator.device)
+
+
+def look_at(loaded: Loaded, module: Any, rows: Rows, measured: Measurement | None = None) -> Look:
+    """The model on the held-out rows, with its answers to the first ones.
+
+    Args:
+        loaded: The run's model and data.
+        module: The model with its loss inside.
+        rows: The rows.
+        measured: What was measured of these very weights already.
+    """
+    measurement = measured or measure_held_out(loaded, module, rows)
+    with loaded.accelerator.autocast():
+        generations = answer_rows(rows, loaded.model, loaded.tokenizer)
+    return put_together(rows, measurement, generations)
+
+
+def compared(rows: Rows, base: Look, tuned: Look, *, seed: int) -> dict[str, Any]:
+    """``base``, ``tuned``, ``intervals`` and ``headline`` of ``result.json``."""
+    result: dict[str, Any] = {"base": base.result, "tuned": tuned.result}
+    differences = compare(base.statistics, tuned.statistics, seed=seed)
+    result["intervals"] = {name: asdict(found) for name, found in differences.items()}
+    if base.result:
+        name = rows.choice.headline
+        result["headline"] = headline(name, differences, tuned.statistics[name], tuned.result)
+    return result
+
+
+def samples_of(rows: Rows, base: Look, tuned: Look | None = None) -> list[Sample]:
+    """The first questions with the answers before training and, once there are any, after."""
+    shown = min(rows.section.generate, len(base.generations))
+    return [
+        Sample(
+            prompt=rows.asked[row].shown,
+            reference=rows.asked[row].reference,
+            base=base.generations[row].text,
+            tuned=tuned.generations[row].text if tuned else None,
         )
+        for row in range(shown)
+    ]
 
 
-def write_rows(path: Path, loaded: Loaded, base: Measurement, tuned: Measurement) -> None:
+def write_rows(path: Path, rows: Rows, base: Measurement, tuned: Measurement) -> None:
     """One line per held-out row: where it stands, and its loss before and after.
 
     ``base_nats`` and ``tuned_nats`` are summed over the row's ``num_targets``; where answers are
     labels, ``label``, ``base_label`` and ``tuned_label`` are their indices; of other tasks
-    ``base`` and ``tuned`` are what the row was given.
+    ``truth``, ``base`` and ``tuned`` are what the row has and was given: a number, zeros and
+    ones for all labels, or tags.
     """
+    examples, labels = rows.held_out.examples, rows.held_out.labels
+    kind = rows.held_out.kind(rows.task.name)
+    truths: Sequence[Any] = [example.value for example in examples]
+    given = [base.predicted, tuned.predicted]
+    if kind == "multilabels":
+        truths = [example.label_ids for example in examples]
+    elif kind == "tags":
+        named = [tag_rows(predicted, examples, labels) for predicted in given]
+        truths, given = named[0][1], [names for names, _ in named]
     with path.open("w", encoding="utf-8") as file:
-        for row, example in enumerate(loaded.data.held_out.examples):
+        for row, example in enumerate(examples):
             line: dict[str, Any] = {
                 "place": example.place,
                 "num_targets": int(base.rows["counts"][row]),
                 "base_nats": base.rows["totals"][row],
                 "tuned_nats": tuned.rows["totals"][row],
             }
-            if base.predicted and example.label is not None:
+            if kind == "labels":
                 line["label"] = example.label
-                line["base_label"] = base.predicted[row]
-                line["tuned_label"] = tuned.predicted[row]
-            elif base.predicted:
-                line["base"], line["tuned"] = base.predicted[row], tuned.predicted[row]
+                line["base_label"], line["tuned_label"] = given[0][row], given[1][row]
+            elif kind is not None:
+                line["truth"] = truths[row]
+                line["base"], line["tuned"] = given[0][row], given[1][row]
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-
-def sample_answers(loaded: Loaded) -> list[Sample]:
-    """The base model's answers to the first held-out prompts."""
-    if not loaded.task.answers_in_text:
-        return []
-    records = loaded.data.held_out_records[: loaded.recipe.evaluate.generate]
-    asked = [prompt_text(record, loaded.data.renderer) for record in records]
-    answers = _answers(loaded, [prompt for prompt, _, _ in asked])
-    return [
-        Sample(prompt=shown, reference=reference, base=answer)
-        for (_, shown, reference), answer in zip(asked, answers, strict=True)
-    ]
-
-
-def answer_again(loaded: Loaded, samples: Sequence[Sample]) -> list[Sample]:
-    """The same samples with the tuned model's answers beside the base model's."""
-    if not samples:
-        return []
-    records = loaded.data.held_out_records[: len(samples)]
-    prompts = [prompt_text(record, loaded.data.renderer)[0] for record in records]
-    answers = _answers(loaded, prompts)
-    return [replace(sample, tuned=text) for sample, text in zip(samples, answers, strict=True)]
-
-
-def _answers(loaded: Loaded, prompts: Sequence[str]) -> list[str]:
-    is_text = loaded.records.layout.format == "text"
-    with loaded.accelerator.autocast():
-        answers = generate(
-            loaded.model,
-            loaded.tokenizer,
-            prompts,
-            max_new_tokens=loaded.recipe.evaluate.max_new_tokens,
-            is_text=is_text,
-        )
-    return answers if is_text else [answer.strip() for answer in answers]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,15 @@ import torch
 
 from kft.api.dataset import prepare_held_out, trained_renderer
 from kft.api.loaded import with_labels
+from kft.api.measuring import Look, answer_rows, measure_rows, put_together, rows_to_measure
 from kft.api.opened import Opened, is_run, open_model, run_recipe
 from kft.api.records import file_sha256, read_records
 from kft.errors import DataError, UsageError
-from kft.evaluation.held_out import Measurement, measure
 from kft.models.architecture import num_positions
 from kft.models.attention import use_document_attention
 from kft.models.decoders import is_prefix
 from kft.models.logits import logits_from
-from kft.recipe.schema import DataSection, EvaluateSection, ModelSection, Recipe
+from kft.recipe.schema import DataSection, ModelSection, Recipe
 from kft.tasks.inputs import plain_model
 from kft.tasks.registry import TASKS, choose_task
 
@@ -36,9 +36,8 @@ def evaluate(
         max_rows: Rows at most, the first ones after the seeded shuffle.
 
     Returns:
-        Name -> numbers: ``eval_loss`` in nats per target, ``perplexity``,
-        ``bits_per_character``, ``bits_per_byte``, ``num_rows``, and for labels ``accuracy``,
-        ``macro_f1`` and ``majority_accuracy``.
+        Name -> numbers: ``eval_loss`` in nats per target, the task's metrics (or those of the
+        first run's recipe), ``num_rows``, and for labels ``majority_accuracy``.
 
     Raises:
         KftError: If a model or the data can't be used.
@@ -88,7 +87,7 @@ def require_same_rows(folder: Path) -> None:
             )
 
 
-def measure_opened(opened: Opened, recipe: Recipe) -> Measurement:
+def measure_opened(opened: Opened, recipe: Recipe) -> Look:
     """A loaded model on the held-out rows of a recipe.
 
     Args:
@@ -107,27 +106,22 @@ def measure_opened(opened: Opened, recipe: Recipe) -> Measurement:
         data = recipe.data.model_copy(update={"max_length": shorter})
         recipe = recipe.model_copy(update={"data": data})
     renderer = trained_renderer(recipe, records, opened.tokenizer)
-    held_out, _ = prepare_held_out(
+    held_out, kept = prepare_held_out(
         recipe, records, opened.tokenizer, renderer, [], positions=positions
     )
     if not held_out.examples:
         raise UsageError(
             "The run held no rows out", expected="`--data FILE` with rows to evaluate on"
         )
+    section = recipe.evaluate.model_copy(update={"generate": 0})  # numbers are all that's asked
+    rows = rows_to_measure(held_out, kept, task, section, renderer, train=records.train)
     fast = recipe.train.fast_paths
-    unpadded = fast and use_document_attention(plain_model(opened.model))
+    rows = replace(rows, unpadded=fast and use_document_attention(plain_model(opened.model)))
     module = task.with_loss(opened.model, logits_from=logits_from(opened.model, fast=fast))
     device = opened.model.device
-    pad_token_id = opened.tokenizer.pad_token_id
     with torch.autocast(device.type, opened.dtype, enabled=opened.dtype != torch.float32):
-        return measure(
-            module,
-            held_out,
-            partial(task.collate, pad_token_id=pad_token_id, packed=unpadded),
-            rows_per_batch=recipe.evaluate.per_device_eval_batch_size,
-            device=device,
-            task=task.name,
-        )
+        measured = measure_rows(rows, module, opened.tokenizer, device)
+        return put_together(rows, measured, answer_rows(rows, opened.model, opened.tokenizer))
 
 
 def _rows_recipe(recipe: Recipe | None, data: str | None, max_rows: int | None) -> Recipe:
@@ -139,7 +133,7 @@ def _rows_recipe(recipe: Recipe | None, data: str | None, max_rows: int | None) 
     section, options = recipe.data, recipe.evaluate
     if data is not None:
         section = section.model_copy(update={"train": data, "eval": data})
-        options = EvaluateSection(per_device_eval_batch_size=options.per_device_eval_batch_size)
+        options = options.model_copy(update={"max_rows": None})
     if max_rows is not None:
         options = options.model_copy(update={"max_rows": max_rows})
     return recipe.model_copy(update={"data": section, "evaluate": options})

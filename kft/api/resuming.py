@@ -11,7 +11,7 @@ from kft.api.observer import Observer
 from kft.api.paths import with_absolute_paths
 from kft.errors import Finding, RecipeError
 from kft.models.loader import weights_sha256
-from kft.recipe.reader import read_recipe
+from kft.recipe.reader import flat_values, read_recipe
 from kft.recipe.schema import Recipe
 from kft.train.checkpoint import complete_checkpoints
 
@@ -19,6 +19,8 @@ _MAY_DIFFER = (
     "output_dir",
     "evaluate.",
     "export.",
+    "train.early_stopping_patience",
+    "train.load_best_model_at_end",
     "train.logging_steps",
     "train.max_steps",
     "train.num_train_epochs",
@@ -39,8 +41,8 @@ def require_same_run(folder: Path, recipe: Recipe, files_sha256: Mapping[str, st
     Raises:
         RecipeError: If something differs that the steps so far depended on.
     """
-    before = dict(_flat(read_recipe(folder / "recipe.yaml").resolved()))
-    now = dict(_flat(with_absolute_paths(recipe).resolved()))
+    before = flat_values(read_recipe(folder / "recipe.yaml").resolved())
+    now = flat_values(with_absolute_paths(recipe).resolved())
     for key, value in now.items():
         if before.get(key) != value and not key.startswith(_MAY_DIFFER):
             raise RecipeError(
@@ -74,16 +76,6 @@ def last_checkpoint(folder: Path, observer: Observer) -> tuple[Path, int] | None
         else:
             return found
     return None
-
-
-def _flat(section: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
-    items: list[tuple[str, Any]] = []
-    for key, value in section.items():
-        if isinstance(value, Mapping) and key != "columns":
-            items += _flat(value, f"{above}{key}.")
-        else:
-            items.append((above + key, value))
-    return items
 
 
 def _shown(value: Any) -> str:

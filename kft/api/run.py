@@ -105,6 +105,12 @@ class Run:
 
         return verify(str(self.folder), model or str(self.folder / "merged"))
 
+    def report(self, output: str | None = None) -> Path:
+        """Write the run's page (``report.html`` in its folder by default) once more."""
+        from kft.api.report import report
+
+        return report([str(self.folder)], output=output)
+
     def plot(self) -> Figure:
         """Training loss, and held-out loss where it was measured, over the steps."""
         from kft.reporting.curves import loss_figure

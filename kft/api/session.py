@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,12 +9,14 @@ from typing import Any
 
 from accelerate.utils import set_seed
 
-from kft.api.before_after import answer_again, measure_held_out, sample_answers, write_rows
+from kft.api.before_after import choose_rows, compared, look_at, samples_of, write_rows
+from kft.api.fitting import fit_of
 from kft.api.loaded import Loaded, load
 from kft.api.merge import NUM_ROWS, export_full, has_room, merge, verification_batches
-from kft.api.observer import Observer, Sample
+from kft.api.observer import Observer
 from kft.api.paths import absolute
 from kft.api.plan import window_plan
+from kft.api.report import write_report
 from kft.api.resuming import last_checkpoint, require_same_run
 from kft.api.run_folder import (
     base_record,
@@ -26,11 +27,10 @@ from kft.api.run_folder import (
     write_traceback,
 )
 from kft.api.stopping import StopSignal
-from kft.api.token_report import step_findings
+from kft.api.token_report import count_tokens, step_findings
+from kft.api.watching import Watch
 from kft.data.batches import WindowPlan, make_windows
 from kft.errors import DataError, ExportError, Finding, KftError, ModelError, UsageError
-from kft.evaluation.held_out import Measurement
-from kft.evaluation.measures import compare
 from kft.models.adapters import count_parameters
 from kft.models.logits import logits_from
 from kft.recipe.schema import Recipe
@@ -98,46 +98,54 @@ def _run_steps(
     few_steps = list(step_findings(training.plan))
     for finding in few_steps:
         observer.finding(finding)
+    rows = choose_rows(loaded)
     observer.stage("measuring the base model")
-    base = measure_held_out(loaded, training.module)
-    samples = sample_answers(loaded)
-    observer.evaluation("base", base.result if base else {})
+    base = look_at(loaded, training.module, rows)
+    observer.evaluation("base", base.result)
     device, files = loaded.accelerator.device, loaded.records.files_sha256
     create(folder, recipe, environment(recipe, device, loaded.choices, files))
     set_seed(recipe.train.seed)
     first_step = 1
+    watch = Watch(loaded, training.module, rows, folder, observer)
     checkpoint = last_checkpoint(folder, observer) if goes_on else None
     if checkpoint is not None:
         load_checkpoint(
             checkpoint[0], training.module, training.optimizer, loaded.accelerator.scaler
         )
+        watch.go_on_from(checkpoint[0])
         first_step = checkpoint[1] + 1
     cut_log(folder, first_step)
     observer.stage("training" if first_step == 1 else f"training on from step {first_step}")
-    started = time.perf_counter()
-    yield from train_and_save(loaded, training, folder, observer, first_step)
-    train_seconds = time.perf_counter() - started
+    watch.begin()
+    step = first_step - 1
+    for stats in train_and_save(loaded, training, folder, watch, first_step):
+        step = stats.step
+        yield stats
+    result: dict[str, Any] = {"steps": step, "train_seconds": watch.train_seconds}
     observer.stage("saving")
+    result["best"] = watch.settle(step)
     save_trained(loaded, folder)
     observer.stage("measuring the tuned model")
-    tuned = measure_held_out(loaded, training.module)
-    finished = answer_again(loaded, samples)
-    result = {
-        **_result(loaded, base, tuned, finished),
-        "findings": [str(finding) for finding in (*loaded.data.findings, *few_steps)],
-        "steps": training.plan.total_steps,
-        "train_seconds": train_seconds,
-    }
+    known = watch.last(step) if result["best"].get("step") == step else None
+    tuned = look_at(loaded, training.module, rows, known)
+    told = [str(finding) for finding in (*loaded.data.findings, *few_steps)]
+    result |= {**compared(rows, base, tuned, seed=recipe.train.seed), "findings": told}
+    result["fit"] = fit_of(loaded, training.module, rows, folder, (base, tuned))
+    result |= _facts(loaded)
+    samples = samples_of(rows, base, tuned)
+    result["samples"] = [asdict(sample) for sample in samples]
     write_json(folder / "result.json", result)
-    if base and tuned:
-        write_rows(folder / "held_out.jsonl", loaded, base, tuned)
+    if base.measurement and tuned.measurement:
+        write_rows(folder / "held_out.jsonl", rows, base.measurement, tuned.measurement)
     observer.evaluation("tuned", result)
-    observer.samples(finished)
+    observer.samples(samples)
     try:
         result["verification"] = _export(loaded, folder, observer)
     except (DataError, ModelError, UsageError) as cause:  # exit code 2 is for before training
         raise ExportError(cause.what, where=cause.where, expected=cause.expected) from cause
-    write_json(folder / "result.json", result)
+    finally:  # also of a run whose model was refused
+        write_json(folder / "result.json", result)
+        observer.facts({"report": str(write_report(folder, recipe))})
 
 
 def prepare_training(loaded: Loaded) -> Training:
@@ -151,10 +159,13 @@ def prepare_training(loaded: Loaded) -> Training:
 
 
 def train_and_save(
-    loaded: Loaded, training: Training, folder: Path, observer: Observer, first_step: int
+    loaded: Loaded, training: Training, folder: Path, watch: Watch, first_step: int
 ) -> Iterator[StepStats]:
     """Take the steps from ``first_step`` on; log, evaluate, save, and stop when asked to."""
     recipe, accelerator, plan = loaded.recipe, loaded.accelerator, training.plan
+    observer = watch.observer
+    if watch.is_over:  # a run that goes on from where it was stopped early
+        return
     with RunLog(folder) as log, StopSignal() as stop:
         for stats in train(
             training.module,
@@ -168,13 +179,11 @@ def train_and_save(
             record = step_record(stats, accelerator)
             log.write(record)
             observer.step(record, plan.total_steps)
-            if _is_due(stats.step, recipe.evaluate.eval_steps):
-                during = measure_held_out(loaded, training.module)
-                log.write({"step": stats.step, **(during.result if during else {})})
-                observer.evaluation(f"step {stats.step}", during.result if during else {})
-            is_last = stats.step == plan.total_steps and recipe.train.save_steps is not None
+            watch.see(stats.step, log, is_last=stats.step == plan.total_steps)
+            is_last = stats.step == plan.total_steps or watch.is_over
             stopped = stop.received is not None
-            if _is_due(stats.step, recipe.train.save_steps) or is_last or stopped:
+            saves = recipe.train.save_steps is not None
+            if _is_due(stats.step, recipe.train.save_steps) or (is_last and saves) or stopped:
                 save_checkpoint(
                     folder / "checkpoints",
                     stats.step,
@@ -182,6 +191,7 @@ def train_and_save(
                     training.optimizer,
                     accelerator.scaler,
                     keep=recipe.train.save_total_limit,
+                    progress=watch.progress(),
                 )
             if stopped:
                 observer.finding(
@@ -194,6 +204,9 @@ def train_and_save(
                 )
                 stop.leave()
             yield stats
+            if watch.is_over and stats.step < plan.total_steps:
+                observer.finding(watch.stopped_early(stats.step, plan.total_steps))
+                return
 
 
 def training_windows(loaded: Loaded, plan: WindowPlan, first_step: int) -> Iterator[Window]:
@@ -220,20 +233,18 @@ def save_trained(loaded: Loaded, folder: Path) -> None:
     write_json(target / "kft_base.json", base_record(loaded.recipe, loaded.dtype))
 
 
-def _result(
-    loaded: Loaded, base: Measurement | None, tuned: Measurement | None, samples: list[Sample]
-) -> dict[str, Any]:
+def _facts(loaded: Loaded) -> dict[str, Any]:
+    """What of ``result.json`` is no measurement."""
     trainable, total = count_parameters(loaded.model)
-    intervals = compare(base.rows, tuned.rows) if base and tuned else {}
+    examples, dropped = loaded.data.train.examples, loaded.data.train.dropped
+    tokens = count_tokens(examples, answers_in_text=loaded.task.answers_in_text)
     return {
-        "base": base.result if base else {},
-        "tuned": tuned.result if tuned else {},
-        "intervals": {name: asdict(interval) for name, interval in intervals.items()},
         "trainable_parameters": trainable,
         "total_parameters": total,
-        "train_rows": len(loaded.data.train.examples),
+        "train_rows": len(examples),
+        "dropped_rows": {reason: len(places) for reason, places in dropped.items()},
+        "tokens": tokens.summary(),
         "peak_memory_bytes": peak_memory_bytes(loaded.accelerator.device),
-        "samples": [asdict(sample) for sample in samples],
     }
 
 

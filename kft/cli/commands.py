@@ -215,6 +215,19 @@ def verify(run: str, model: str, wants_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--output", metavar="FILE", help="Else RUN/report.html, or comparison.html here.")
+@takes_traceback
+def report(runs: Sequence[str], output: str | None) -> None:
+    """Write a page about a run, or a comparison of several."""
+    with contextlib.redirect_stdout(sys.stderr):
+        from kft.api.report import report as report_runs
+
+        file = report_runs(list(runs), output=output)
+    click.echo(file)
+
+
+@cli.command()
 @takes_json
 @takes_traceback
 def schema(wants_json: bool) -> None:

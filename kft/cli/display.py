@@ -15,7 +15,7 @@ from rich.text import Text
 from kft.api.observer import Sample
 from kft.cli.messages import finding_text, visible, with_colors
 from kft.cli.progress import Clock, StageDisplay, Training
-from kft.cli.tables import comparison_table, pairs, time_text, value_text
+from kft.cli.tables import comparison_table, pairs, time_text, value_text, verdict_lines
 from kft.errors import Finding
 
 _SIDE_BY_SIDE = 100
@@ -109,13 +109,16 @@ class TerminalObserver:
             self._line("")
             for line in comparison_table(result, self.console.width).splitlines():
                 self._line(line)
+            for line in verdict_lines(result):
+                self._line(line)
             self._line("")
             return
         numbers = result.get(name, result)
         shown = [
             f"{measure} {value_text(value)}"
             for measure, value in numbers.items()
-            if isinstance(value, int | float) and (name == "base" or measure[:4] != "num_")
+            if isinstance(value, int | float)
+            and (name == "base" or not measure.startswith(("num_", "majority_")))
         ]
         if shown:
             self._line(f"{visible(name)}: {', '.join(shown)}")

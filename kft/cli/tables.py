@@ -154,7 +154,8 @@ def comparison_table(result: Mapping[str, Any], width: int) -> str:
         width: Cells of the terminal.
 
     Returns:
-        The table; counts such as ``num_rows`` are left out. Empty when nothing was measured.
+        The table; counts such as ``num_rows`` and baselines are left out. Empty when nothing was
+        measured.
     """
     base, tuned = result["base"], result["tuned"]
     intervals = result.get("intervals", {})
@@ -179,11 +180,35 @@ def comparison_table(result: Mapping[str, Any], width: int) -> str:
     return table(header, rows, width) if rows else ""
 
 
+def verdict_lines(result: Mapping[str, Any]) -> list[str]:
+    """What the numbers of a run come to: did it help, how it fits, which step was best.
+
+    Args:
+        result: May have ``headline``, ``fit`` and ``best``, as in ``result.json``.
+
+    Example:
+        >>> verdict_lines({"headline": {"sentence": "accuracy: better on 200 rows"}})
+        ['accuracy: better on 200 rows']
+    """
+    headline, fit, best = (result.get(part) or {} for part in ("headline", "fit", "best"))
+    lines = [str(headline["sentence"])] if headline else []
+    majority = (result.get("tuned") or {}).get("majority_accuracy")
+    if majority is not None:
+        lines.append(f"always answering the commonest label: accuracy {value_text(majority)}")
+    if fit:
+        lines.append(f"fit: {fit['verdict']}. {fit['reason']}")
+    if best:
+        saved = "these weights are saved" if best["is_saved"] else "the last weights are saved"
+        value = value_text(best["value"])
+        lines.append(f"best: {best['metric']} {value} at step {best['step']}; {saved}")
+    return lines
+
+
 def _is_measure(name: str, value: Any) -> bool:
     return (
         isinstance(value, int | float)
         and not isinstance(value, bool)
-        and not name.startswith("num_")
+        and not name.startswith(("num_", "majority_"))
     )
 
 

@@ -1,16 +1,17 @@
-"""One model on the held-out rows: its loss on each, and which label it finds likeliest."""
+"""One model on the held-out rows: its loss on each, what it says of each, and the metrics."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from kft.evaluation.measures import label_scores, text_loss
-from kft.evaluation.predictions import SCORES, Outputs, predict
+from kft.evaluation.inputs import baseline, kind_of_rows, row_inputs, statistics
+from kft.evaluation.metrics.entries import Kind
+from kft.evaluation.metrics.statistic import Statistic, value
+from kft.evaluation.predictions import Outputs, predict
 from kft.tasks.task import Batch, Example, LossModule
 from kft.train.loop import row_losses
 
@@ -32,6 +33,10 @@ class HeldOut:
     by_label: Sequence[Sequence[Example]] = ()
     labels: Sequence[str] = ()
 
+    def kind(self, task: str) -> Kind | None:
+        """What models of a task say of the rows beside a loss."""
+        return kind_of_rows(task, self.examples, have_labels=bool(self.by_label))
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -39,13 +44,15 @@ class Measurement:
 
     Args:
         result: Names and numbers, for ``result.json``.
-        rows: Per-row numbers for paired intervals: ``totals`` in nats, ``counts`` of targets,
-            and ``correct`` (0 or 1) where labels were scored.
+        statistics: The metrics, ready to be resampled.
+        rows: Per-row numbers: ``totals`` in nats, ``counts`` of targets, and ``correct``
+            (0 or 1) where rows have one label each.
         predicted: What each row was given, where it was not text: the number of a class, those
             of all its classes, a number, or the tags of its words.
     """
 
     result: dict[str, Any]
+    statistics: dict[str, Statistic] = field(repr=False)
     rows: dict[str, list[float]] = field(repr=False)
     predicted: list[Any] = field(default_factory=list, repr=False)
 
@@ -58,14 +65,13 @@ def measure(
     rows_per_batch: int,
     device: torch.device,
     task: str = "causal_lm",
+    metrics: Sequence[str] = ("eval_loss",),
 ) -> Measurement:
-    """Loss, and what the task's own numbers are (:data:`kft.evaluation.predictions.SCORES`).
+    """The loss on each row, what the model says of it, and metrics of that.
 
-    Of ``causal_lm``: loss, perplexity, bits per character, and where answers are labels their
-    accuracy.
-
-    A row's predicted label is the one whose name, given the row's prompt, has the largest
-    log-likelihood; so a base model that would never answer in labels has a fair score too.
+    Where answers of ``causal_lm`` are labels, a row's predicted label is the one whose name,
+    given the row's prompt, has the largest log-likelihood; so a base model that would never
+    answer in labels has a fair score too.
 
     Args:
         module: The model with its loss inside.
@@ -74,24 +80,49 @@ def measure(
         rows_per_batch: Rows of one batch.
         device: Where the module is.
         task: The task's name.
+        metrics: Names of metrics that such rows can be measured by.
 
     Source:
         Brown et al. 2020, "Language Models are Few-Shot Learners", section 2.4, compares the
         likelihood of each completion.
     """
-    if task in SCORES:
-        return _measure_outputs(
-            task, predict(module, held_out.examples, collate, rows_per_batch, device), held_out
+    kind = held_out.kind(task)
+    if held_out.by_label and task == "causal_lm":
+        outputs = _by_likelihood(module, held_out, collate, rows_per_batch, device)
+    elif kind is None:
+        totals, counts = _losses_in_order(
+            module, held_out.examples, collate, rows_per_batch, device
         )
+        outputs = Outputs(totals, counts, [])
+    else:
+        outputs = predict(module, held_out.examples, collate, rows_per_batch, device)
+    inputs = row_inputs(kind, outputs, held_out.examples, held_out.labels)
+    found = statistics(metrics, inputs)
+    rows = {"totals": outputs.totals, "counts": [float(count) for count in outputs.counts]}
+    if kind == "labels":
+        pairs = zip(outputs.predicted, held_out.examples, strict=True)
+        rows["correct"] = [float(given == example.label) for given, example in pairs]
+    result = {
+        **{name: value(statistic) for name, statistic in found.items()},
+        **baseline(inputs),
+        "num_targets": sum(outputs.counts),
+        "num_rows": len(outputs.totals),
+    }
+    return Measurement(result, found, rows, outputs.predicted)
 
-    def losses(examples: Sequence[Example]) -> tuple[list[float], list[int]]:
-        return _losses_in_order(module, examples, collate, rows_per_batch, device)
 
-    if not held_out.by_label:
-        totals, counts = losses(held_out.examples)
-        loss = text_loss(totals, counts, [example.target_text for example in held_out.examples])
-        return Measurement(loss.as_dict(), {"totals": totals, "counts": [float(c) for c in counts]})
-    per_label = [losses(examples) for examples in held_out.by_label]
+def _by_likelihood(
+    module: LossModule,
+    held_out: HeldOut,
+    collate: Collate,
+    rows_per_batch: int,
+    device: torch.device,
+) -> Outputs:
+    """The likeliest label of each row, and the loss of its true one."""
+    per_label = [
+        _losses_in_order(module, examples, collate, rows_per_batch, device)
+        for examples in held_out.by_label
+    ]
     labels = [example.label for example in held_out.examples if example.label is not None]
     if len(labels) != len(held_out.examples):
         raise ValueError("labels are to be scored, and an example has none")
@@ -101,27 +132,7 @@ def measure(
     ]
     totals = [nats[label][row] for row, label in enumerate(labels)]
     counts = [per_label[label][1][row] for row, label in enumerate(labels)]
-    loss = text_loss(totals, counts, [example.target_text for example in held_out.examples])
-    scores = label_scores(predicted, labels, len(held_out.by_label))
-    rows = {
-        "totals": totals,
-        "counts": [float(count) for count in counts],
-        "correct": [float(a == b) for a, b in zip(predicted, labels, strict=True)],
-        "predicted": [float(label) for label in predicted],
-    }
-    return Measurement(loss.as_dict() | scores, rows, predicted)
-
-
-def _measure_outputs(task: str, outputs: Outputs, held_out: HeldOut) -> Measurement:
-    result, rows = SCORES[task](outputs, held_out.examples, held_out.labels)
-    loss = math.fsum(outputs.totals) / max(sum(outputs.counts), 1)
-    counts = [float(count) for count in outputs.counts]
-    sizes = {"num_targets": sum(outputs.counts), "num_rows": len(outputs.totals)}
-    return Measurement(
-        {"eval_loss": loss, **result, **sizes},
-        {"totals": outputs.totals, "counts": counts, **rows},
-        outputs.predicted,
-    )
+    return Outputs(totals, counts, predicted)
 
 
 def _losses_in_order(

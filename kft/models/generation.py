@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from kft.models.architecture import num_positions
 from kft.models.decoders import PROMPT, is_prefix
 from kft.tasks.pieces import prompt_ids
+
+
+class Answer(NamedTuple):
+    """One generated answer.
+
+    Args:
+        text: Without special tokens.
+        token_ids: Its tokens, without the end token.
+        ended: Whether the model wrote its end token; else the limit cut it.
+    """
+
+    text: str
+    token_ids: list[int]
+    ended: bool
 
 
 def generate(
@@ -35,18 +49,64 @@ def generate(
     Returns:
         One text per prompt, in order.
     """
-    encoded = [
-        prompt_ids(prompt, tokenizer)
-        if is_text or not prompt
-        else list(tokenizer(prompt, add_special_tokens=False).input_ids)
-        for prompt in prompts
-    ]
+    encoded = _encoded(tokenizer, prompts, is_text=is_text)
     return [
         tokenizer.decode(ids, skip_special_tokens=True)
         for ids in generate_ids(
             model, tokenizer, encoded, max_new_tokens=max_new_tokens, sampling=sampling
         )
     ]
+
+
+def generate_answers(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int,
+    rows_per_batch: int,
+    is_text: bool = False,
+) -> list[Answer]:
+    """Greedy continuations of many prompts, a few of similar length at a time.
+
+    Args:
+        model: As for :func:`generate`, and so are those that aren't named here.
+        tokenizer: Its tokenizer.
+        prompts: Rendered prompts.
+        max_new_tokens: Tokens at most per answer.
+        rows_per_batch: Prompts at a time.
+        is_text: The prompts begin running text.
+
+    Returns:
+        One answer per prompt, in order.
+    """
+    encoded = _encoded(tokenizer, prompts, is_text=is_text)
+    order = sorted(range(len(encoded)), key=lambda row: -len(encoded[row]))
+    ends = _end_ids(model)
+    answers: dict[int, Answer] = {}
+    for start in range(0, len(order), rows_per_batch):
+        part = order[start : start + rows_per_batch]
+        prompt_rows = [encoded[row] for row in part]
+        found = generate_ids(model, tokenizer, prompt_rows, max_new_tokens=max_new_tokens)
+        for row, ids in zip(part, found, strict=True):
+            ended = bool(ids) and ids[-1] in ends
+            text = tokenizer.decode(ids, skip_special_tokens=True)
+            answers[row] = Answer(text, ids[:-1] if ended else ids, ended)
+    return [answers[row] for row in range(len(encoded))]
+
+
+def _encoded(tokenizer: Any, prompts: Sequence[str], *, is_text: bool) -> list[list[int]]:
+    return [
+        prompt_ids(prompt, tokenizer)
+        if is_text or not prompt
+        else list(tokenizer(prompt, add_special_tokens=False).input_ids)
+        for prompt in prompts
+    ]
+
+
+def _end_ids(model: Any) -> set[int]:
+    ends = model.generation_config.eos_token_id
+    return {ends} if isinstance(ends, int) else set(ends or [])
 
 
 def generate_ids(
@@ -95,8 +155,7 @@ def generate_ids(
             **options,
         )
     model.train(was_training)
-    ends = model.generation_config.eos_token_id
-    ends = {ends} if isinstance(ends, int) else set(ends or [])
+    ends = _end_ids(model)
     return [_until_end(row, ends) for row in output[:, width:].tolist()]
 
 

@@ -122,6 +122,21 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
 _Outcome = tuple[Recipe | None, list[Problem], ValidationError | None]
 
 
+def flat_values(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved recipe by the paths of its keys, such as ``adapter.r``."""
+    return dict(_flat(recipe))
+
+
+def _flat(section: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
+    items: list[tuple[str, Any]] = []
+    for key, value in section.items():
+        if isinstance(value, Mapping) and key != "columns":
+            items += _flat(value, f"{above}{key}.")
+        else:
+            items.append((above + key, value))
+    return items
+
+
 def _read(path: str | Path, overrides: Overrides | None) -> _Outcome:
     path = Path(path)
     document = read_document(path)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from kft.recipe.conflict import Conflict
 from kft.recipe.data_rules import DATA_RULES
 from kft.recipe.keys import keys, one_of
+from kft.recipe.metric_rules import best_is_looked_for, metrics_fit_the_task
 from kft.recipe.schema import Recipe
 from kft.recipe.task_rules import prefix_has_a_prompt, task_fits_the_rows
 
@@ -155,6 +156,7 @@ def _lists_have_something(recipe: Recipe) -> Iterator[Conflict]:
         "data.eval": recipe.data.eval,
         "adapter.target_modules": recipe.adapter.target_modules,
         "adapter.layers_to_transform": recipe.adapter.layers_to_transform,
+        "evaluate.metrics": recipe.evaluate.metrics,
     }
     for key, value in values.items():
         if value in ([], "") or (isinstance(value, list) and "" in value):
@@ -200,6 +202,8 @@ _RULES: tuple[Callable[[Recipe], Iterator[Conflict]], ...] = (
     *DATA_RULES,
     _full_has_no_adapter_to_start_from,
     _evaluation_has_rows,
+    metrics_fit_the_task,
+    best_is_looked_for,
     _initialization_is_possible,
     _target_modules_can_match,
     prefix_has_a_prompt,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from kft.recipe.evaluate_section import EvaluateSection
 from kft.recipe.export_section import Dtype, ExportSection
 from kft.recipe.section import Fraction, Positive, Section, SourceSection
 from kft.recipe.train_section import TrainSection
@@ -200,22 +201,6 @@ class DataSection(Section):
     normalization: Literal["NFC", "none"] = Field(
         "NFC", description="Unicode form of the text; decomposed Hangul ruins most vocabularies."
     )
-
-
-class EvaluateSection(Section):
-    """What is measured on the held-out rows, before training and after."""
-
-    eval_steps: Positive | None = Field(
-        None, description="Optimizer steps between evaluations while training; `null` is none."
-    )
-    max_rows: Positive | None = Field(
-        None, description="Held-out rows used at most, the first ones after the seeded shuffle."
-    )
-    per_device_eval_batch_size: Positive = Field(16, description="Rows per evaluation batch.")
-    generate: Annotated[int, Field(ge=0)] = Field(
-        3, description="Sample generations before and after; 0 is none."
-    )
-    max_new_tokens: Positive = Field(64, description="Tokens per sample generation at most.")
 
 
 class Recipe(Section):

@@ -69,3 +69,16 @@ class TrainSection(Section):
         2, description="Checkpoints kept; the oldest goes when a newer one is complete."
     )
     logging_steps: Positive = Field(10, description="Optimizer steps between plain log lines.")
+    metric_for_best_model: str = Field(
+        "eval_loss", description="Metric of the evaluations while training that tells the best one."
+    )
+    early_stopping_patience: Positive | None = Field(
+        None,
+        description="Stop after so many evaluations in a row without a better one; "
+        "needs `evaluate.eval_steps`.",
+    )
+    load_best_model_at_end: bool | Literal["auto"] = Field(
+        "auto",
+        description="Save and merge the weights of the best evaluation instead of the last ones. "
+        "`auto`: when `early_stopping_patience` is given.",
+    )

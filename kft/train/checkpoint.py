@@ -2,8 +2,9 @@
 
 ``checkpoints/step-00000100/`` holds ``weights.safetensors`` (every trained weight),
 ``optimizer.pt`` (its state, the scaler's, and the random states; loaded with ``weights_only``)
-and ``manifest.json`` with the step and the sha256 of each file. A checkpoint is written beside
-its place and renamed; the rows of each step are a function of the step, so none are stored.
+and ``manifest.json`` with the step, the sha256 of each file, and what the evaluations so far
+have shown. A checkpoint is written beside its place and renamed; the rows of each step are a
+function of the step, so none are stored. ``checkpoints/best-00000060/`` has the weights alone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import os
 import pickle
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,14 @@ MANIFEST = "manifest.json"
 
 
 def save_checkpoint(
-    root: Path, step: int, module: torch.nn.Module, optimizer: Any, scaler: Any, *, keep: int
+    root: Path,
+    step: int,
+    module: torch.nn.Module,
+    optimizer: Any,
+    scaler: Any,
+    *,
+    keep: int,
+    progress: Mapping[str, Any],
 ) -> Path:
     """Write the checkpoint of a step, then remove all but the newest ``keep``.
 
@@ -38,20 +46,83 @@ def save_checkpoint(
         optimizer: Its state is saved.
         scaler: The float16 gradient scaler, or ``None``.
         keep: Checkpoints that stay, this one among them.
+        progress: What the evaluations so far have shown, as :class:`kft.train.best.Best` says it,
+            and whatever else is to be known again.
 
     Raises:
         TrainError: If it can't be written; earlier checkpoints are untouched.
     """
     final = root / f"step-{step:08d}"
-    part = root / f"{final.name}.part"
+
+    def fill(part: Path) -> None:
+        save_file(trained_weights(module), part / "weights.safetensors")
+        torch.save(_state(optimizer, scaler), part / "optimizer.pt")
+
+    _write(final, fill, {"step": step, "progress": dict(progress)})
+    others = sorted(path for path in root.glob("step-????????") if path != final)
+    older = [path for path in others if path.name < final.name]
+    # Later ones are of steps that were just taken again: damaged, or of a run that was cut back.
+    for old in [*others[len(older) :], *older[: len(older) - (keep - 1)]]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def save_best(root: Path, step: int, module: torch.nn.Module) -> None:
+    """Keep the weights of the best evaluation so far, apart from checkpoints.
+
+    Those of earlier bests go, but for what a checkpoint still refers to: a run that goes on from
+    there has to find them.
+
+    Args:
+        root: The run's ``checkpoints`` folder.
+        step: The step of the evaluation.
+        module: Its trained weights are saved.
+
+    Raises:
+        TrainError: If they can't be written.
+    """
+    final = best_folder(root, step)
+    _write(
+        final,
+        lambda part: save_file(trained_weights(module), part / "weights.safetensors"),
+        {"step": step},
+    )
+    drop_other_bests(root, step)
+
+
+def drop_other_bests(root: Path, step: int | None) -> None:
+    """Remove the weights of all bests but the one of ``step`` and those checkpoints refer to."""
+    wanted = {checkpoint_progress(folder).get("step") for folder in root.glob("step-????????")}
+    kept = {best_folder(root, best).name for best in {*wanted, step} if best is not None}
+    for folder in root.glob("best-????????"):
+        if folder.name not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def best_folder(root: Path, step: int) -> Path:
+    """Where the weights of the evaluation at a step are kept, if it was the best."""
+    return root / f"best-{step:08d}"
+
+
+def checkpoint_progress(folder: Path) -> dict[str, Any]:
+    """What the evaluations up to a checkpoint had shown; empty where it can't be read."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return dict(manifest["progress"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _write(final: Path, fill: Callable[[Path], None], manifest: Mapping[str, Any]) -> None:
+    """Fill a folder beside its place, with a manifest of its files, and rename it."""
+    root, part = final.parent, final.with_name(f"{final.name}.part")
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        save_file(trained_weights(module), part / "weights.safetensors")
-        torch.save(_state(optimizer, scaler), part / "optimizer.pt")
+        fill(part)
         files = {path.name: _sha256(path) for path in sorted(part.iterdir())}
-        manifest = {"step": step, "files": files}
-        (part / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        content = json.dumps({**manifest, "files": files}, indent=2)
+        (part / MANIFEST).write_text(content + "\n", encoding="utf-8")
         for path in part.iterdir():
             _flush(path)
         shutil.rmtree(final, ignore_errors=True)
@@ -60,16 +131,10 @@ def save_checkpoint(
     except (OSError, RuntimeError, SafetensorError) as cause:
         shutil.rmtree(part, ignore_errors=True)
         raise TrainError(
-            f"The checkpoint of step {step} can't be written: {cause}",
+            f"`{final.name}` can't be written: {cause}",
             where=str(root),
             expected="a writable disk with room for it; earlier checkpoints are untouched",
         ) from cause
-    others = sorted(path for path in root.glob("step-????????") if path != final)
-    older = [path for path in others if path.name < final.name]
-    # Later ones are of steps that were just taken again: damaged, or of a run that was cut back.
-    for old in [*others[len(older) :], *older[: len(older) - (keep - 1)]]:
-        shutil.rmtree(old, ignore_errors=True)
-    return final
 
 
 def complete_checkpoints(root: Path) -> Iterator[tuple[Path, int] | Finding]:
@@ -98,10 +163,28 @@ def load_checkpoint(folder: Path, module: torch.nn.Module, optimizer: Any, scale
     Raises:
         TrainError: If the checkpoint does not fit the model.
     """
+    load_weights(folder, module)
+    try:
+        state = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError) as cause:
+        raise TrainError(f"The checkpoint can't be read: {cause}", where=str(folder)) from cause
+    optimizer.load_state_dict(state["optimizer"])
+    if scaler is not None and state["scaler"] is not None:
+        scaler.load_state_dict(state["scaler"])
+    torch.set_rng_state(state["cpu_random_state"])
+    if torch.cuda.is_available() and state["cuda_random_states"]:
+        torch.cuda.set_rng_state_all(state["cuda_random_states"])
+
+
+def load_weights(folder: Path, module: torch.nn.Module) -> None:
+    """Put the trained weights of a checkpoint, or of a best evaluation, back.
+
+    Raises:
+        TrainError: If they can't be read or do not fit the model.
+    """
     try:
         saved = load_file(folder / "weights.safetensors")
-        state = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError) as cause:
+    except (OSError, SafetensorError) as cause:
         raise TrainError(f"The checkpoint can't be read: {cause}", where=str(folder)) from cause
     weights = trained_weights(module)
     odd = sorted(
@@ -118,12 +201,6 @@ def load_checkpoint(folder: Path, module: torch.nn.Module, optimizer: Any, scale
     with torch.no_grad():
         for name, weight in weights.items():
             weight.copy_(saved[name])
-    optimizer.load_state_dict(state["optimizer"])
-    if scaler is not None and state["scaler"] is not None:
-        scaler.load_state_dict(state["scaler"])
-    torch.set_rng_state(state["cpu_random_state"])
-    if torch.cuda.is_available() and state["cuda_random_states"]:
-        torch.cuda.set_rng_state_all(state["cuda_random_states"])
 
 
 def trained_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -38,6 +38,7 @@ def test_a_run_leaves_what_it_promises(
         "merged",
         "metrics.jsonl",
         "recipe.yaml",
+        "report.html",
         "result.json",
     }
     result = run.result

@@ -83,6 +83,23 @@ def test_a_score_learnt_by_heart_is_overfitting() -> None:
     assert fit_verdict(falling_train(1.7), SETTLED, 3.0, scores=[close]).name == "good fit"
 
 
+def test_a_score_that_costs_nothing_is_underfitting() -> None:
+    mean = ScoreGap("R²", train=0.03, evaluation=0.01, baseline=0.0)
+    verdict = fit_verdict(falling_train(1.7), SETTLED, 3.0, scores=[mean])
+    assert verdict.name == "underfitting"
+    assert verdict.reason == (
+        "R² is 0.03 on training rows, where 0 costs nothing: hardly anything was learnt."
+    )
+    assert fit_verdict([], [], scores=[mean]).name == "underfitting"
+    rare = ScoreGap("accuracy", train=0.97, evaluation=0.96, baseline=0.95)  # 40 % of the way
+    assert fit_verdict(falling_train(1.7), SETTLED, 3.0, scores=[rare]).name == "good fit"
+
+
+def test_a_score_learnt_by_heart_needs_no_curve() -> None:
+    gap = ScoreGap("accuracy", train=0.99, evaluation=0.7, baseline=0.5)
+    assert fit_verdict([], [(10, 1.0)], scores=[gap]).name == "overfitting"
+
+
 @pytest.mark.parametrize("curve", [[], U_SHAPE[:2], [(50, math.nan), (100, 2.0), (150, 1.0)]])
 def test_too_few_evaluations_are_no_curve(curve: list[tuple[int, float]]) -> None:
     assert fit_verdict(falling_train(), curve, 3.0).name == "not enough evaluations"

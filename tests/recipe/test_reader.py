@@ -717,6 +717,40 @@ change its code
           --> ko.yaml:7
           expected: `data.eval`, or `data.eval_fraction` above 0""",
     ),
+    "a misspelt metric": (
+        section("data", "eval_fraction: 0.1") + "evaluate: {metrics: [perplexity, chfr]}\n",
+        """\
+        error: Unknown metric in `evaluate.metrics`, got `chfr`
+          --> ko.yaml:7
+          expected: one of `eval_loss`, `perplexity`, `bits_per_character`, `bits_per_byte`, \
+`accuracy`, `macro_f1`, `micro_f1`, `weighted_f1`, ...
+
+        hint: Did you mean `chrf`?""",
+    ),
+    "a metric of another task": (
+        section("data", "eval_fraction: 0.1") + "evaluate: {metrics: [r2]}\n",
+        """\
+        error: `evaluate.metrics` can't be `r2` with `task: causal_lm`
+          --> ko.yaml:7
+          expected: one of `eval_loss`, `perplexity`, `bits_per_character`, `bits_per_byte`, \
+`accuracy`, `macro_f1`, `micro_f1`, `weighted_f1`, ...""",
+    ),
+    "a best model told by generated answers": (
+        section("train", "metric_for_best_model: chrf"),
+        """\
+        error: `train.metric_for_best_model` can't be `chrf` with `task: causal_lm`
+          --> ko.yaml:7
+          expected: one of `eval_loss`, `perplexity`, `bits_per_character`, `bits_per_byte`, \
+`accuracy`, `macro_f1`, `micro_f1`, `weighted_f1`, ...""",
+    ),
+    "stopping early without looking": (
+        section("train", "early_stopping_patience: 3"),
+        """\
+        error: `train.early_stopping_patience` needs evaluations while training, got \
+`evaluate.eval_steps: null`
+          --> ko.yaml:7
+          expected: `evaluate.eval_steps` with a number of optimizer steps""",
+    ),
     "pissa on four bits": (
         section("adapter", "method: qlora", "init_lora_weights: pissa"),
         """\

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,14 +14,7 @@ from transformers import AutoTokenizer
 
 from kft.data.templates import TEMPLATES, TemplateRenderer
 from kft.errors import DataError
-from kft.evaluation.predictions import (
-    Outputs,
-    class_scores,
-    entities,
-    number_scores,
-    tag_rows,
-    tag_scores,
-)
+from kft.evaluation.predictions import tag_rows
 from kft.models.decoders import as_decoder
 from kft.tasks.masked_lm import MaskedLM, eojeol_ids, hidden_tokens
 from kft.tasks.prefix_lm import PrefixLM
@@ -158,7 +150,7 @@ def test_tags_of_characters_are_carried_by_the_sub_words_of_the_text(
     assert one.word_ids == [-1, *first, -1]
     assert one.labels[1:-1] == [one.label_ids[at] for at in first]
     right = [one.labels[1:-1]]
-    given, true = tag_rows(Outputs([], [], right), [one], names)
+    given, true = tag_rows(right, [one], names)
     assert true == [["B-LC", "I-LC", "O", "B-TI", "I-TI", "O"]]
     assert [given[0][at] for at in first] == [true[0][at] for at in first]
     assert len(given[0]) == len(true[0]) == 6
@@ -279,22 +271,3 @@ def test_every_answer_of_a_conversation_is_an_example_of_its_own(tiny_wordpiece:
     renderer = TemplateRenderer(tokenizer, template, "last_assistant")
     (last,) = PrefixLM().encode(record, tokenizer, renderer, EncodeOptions(64))
     assert (last.input_ids, last.target_text) == (second.input_ids, "높고")
-
-
-def test_scores_by_hand() -> None:
-    rows = [example([0], value=value) for value in (1.0, 2.0, 3.0)]
-    result, _ = number_scores(Outputs([], [], [1.0, 2.0, 6.0]), rows, ())
-    assert result["mean_squared_error"] == 3.0
-    assert result["r2"] == pytest.approx(1 - 9 / 2)
-    assert result["pearson"] == pytest.approx(5 / math.sqrt(2 * 14), abs=1e-6)
-    several = [example([0], label_ids=[1, 0]), example([0], label_ids=[1, 1])]
-    result, per_row = class_scores(Outputs([], [], [[1, 0], [0, 1]]), several, ("a", "b"))
-    assert result == {"accuracy": 0.5, "macro_f1": pytest.approx((2 / 3 + 1) / 2)}
-    assert per_row["correct"] == [1.0, 0.0]
-    names = ("O", "B-PS", "I-PS", "B-LC")
-    assert entities(["B-PS", "I-PS", "B-PS", "I-LC"]) == {
-        ("PS", 0, 2), ("PS", 2, 3), ("LC", 3, 4),
-    }  # fmt: skip
-    tagged = [example([0] * 4, labels=[1, 2, 0, 3]), example([0] * 2, labels=[0, IGNORE_INDEX])]
-    result, _ = tag_scores(Outputs([], [], [[1, 2, 0, 1], [0]]), tagged, names)
-    assert result == {"entity_f1": 0.5, "tag_accuracy": 0.8}

@@ -1,0 +1,122 @@
+"""Base against tuned: the difference of each metric, and whether it is more than noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kft.evaluation.fit import noise_sentence
+from kft.evaluation.intervals import Interval, Outcome, metric_interval, paired_metric_interval
+from kft.evaluation.metrics.registry import METRICS
+from kft.evaluation.metrics.statistic import Statistic
+
+FEWEST_ROWS = 10
+"""Below so many rows resampling promises too much."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric of two models on the same rows.
+
+    Args:
+        difference: Tuned minus base.
+        low: Lower end of the 95 % bootstrap interval.
+        high: Its upper end.
+        outcome: What the interval says; ``None`` where neither way is better.
+        num_rows: Rows that were resampled, in pairs.
+    """
+
+    difference: float
+    low: float
+    high: float
+    outcome: Outcome | None
+    num_rows: int
+
+
+def compare(
+    base: Mapping[str, Statistic], tuned: Mapping[str, Statistic], *, seed: int = 0
+) -> dict[str, Difference]:
+    """Paired bootstrap intervals of every metric that two models share.
+
+    Args:
+        base: The first model's metrics.
+        tuned: The second model's, over the same rows in the same order.
+        seed: Of the draws.
+
+    Returns:
+        Name -> difference; without metrics of fewer than :data:`FEWEST_ROWS` rows.
+    """
+    found = {}
+    for name, statistic in base.items():
+        if name not in tuned or statistic.num_rows < FEWEST_ROWS:
+            continue
+        interval = paired_metric_interval(statistic, tuned[name], seed=seed)
+        found[name] = Difference(
+            interval.difference,
+            interval.low,
+            interval.high,
+            _outcome(interval, METRICS[name].higher_is_better),
+            statistic.num_rows,
+        )
+    return found
+
+
+def _outcome(interval: Interval, higher_is_better: bool | None) -> Outcome | None:
+    if higher_is_better is None or math.isnan(interval.low):
+        return None
+    return interval.outcome(higher_is_better=higher_is_better)
+
+
+def free_score(name: str, result: Mapping[str, Any]) -> float | None:
+    """What a metric would be without looking at the rows; ``None`` where that isn't known.
+
+    Args:
+        name: Of the metric.
+        result: The numbers of a model on the rows, with ``majority_accuracy`` of labels.
+
+    Example:
+        >>> free_score("r2", {}), free_score("accuracy", {"majority_accuracy": 0.6})
+        (0.0, 0.6)
+    """
+    if name == "r2":
+        return 0.0
+    found: float | None = result.get("majority_accuracy") if name == "accuracy" else None
+    return found
+
+
+def headline(
+    name: str, differences: Mapping[str, Difference], tuned: Statistic, result: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Whether training helped, by one metric.
+
+    Args:
+        name: The metric.
+        differences: As :func:`compare` found them.
+        tuned: The tuned model's metric.
+        result: The tuned model's numbers.
+
+    Returns:
+        ``metric``, ``outcome`` (``None`` where nothing can be said) and ``sentence``; where
+        always giving the same answer would score something, also ``free`` (that score) and
+        ``is_above_free`` (whether the tuned model's whole interval is above it).
+    """
+    found, num_rows = differences.get(name), tuned.num_rows
+    outcome = found.outcome if found else None
+    told: dict[str, Any] = {"metric": name, "outcome": outcome}
+    if outcome is not None:
+        told["sentence"] = noise_sentence(name, outcome, num_rows)
+    elif num_rows < FEWEST_ROWS:
+        told["sentence"] = f"{name}: {num_rows} rows are too few to tell a difference from noise"
+    else:
+        told["sentence"] = f"{name}: undefined on {num_rows:,} rows"
+    free = free_score(name, result)
+    if found is None or free is None:
+        return told
+    low, _ = metric_interval(tuned)
+    told |= {"free": free, "is_above_free": low > free}
+    if low <= free:
+        told["sentence"] += f", but not clearly above {free:.4g}, which always giving the same "
+        told["sentence"] += "answer would score"
+    return told

@@ -1,0 +1,281 @@
+"""The report of one run: did it help, how it learned, on what, and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from kft.reporting.answer_differences import Part, side_by_side
+from kft.reporting.plots import (
+    Curve,
+    curve_plot,
+    histogram_plot,
+    points_of,
+    scatter_plot,
+    small_plot,
+    smoothed,
+)
+from kft.reporting.render import duration, gibibytes, metric_phrase, number, phrase, render
+from kft.reporting.views import LabelView, NumberView, RunView
+
+MOST_LABELS = 20
+"""Labels up to which a confusion matrix can be read."""
+
+_COUNTS = ("num_rows", "num_targets", "num_generations", "label_counts", "majority_accuracy")
+_TONES = {"better": "good", "worse": "bad"}
+_MERGE = (
+    "max_logit_difference",
+    "limit_logits",
+    "kl_nats",
+    "limit_kl",
+    "top1_agreement",
+    "dtype",
+    "num_positions",
+)
+
+
+def report_page(view: RunView) -> str:
+    """``report.html`` of a run.
+
+    Args:
+        view: What it shows.
+
+    Returns:
+        One HTML file that loads nothing.
+    """
+    result = view.result
+    tuned = result.get("tuned", {})
+    metrics = metric_rows(view)
+    labels = view.predictions if isinstance(view.predictions, LabelView) else None
+    values = {
+        "title": view.name,
+        "summary": _summary(view),
+        "metrics": metrics,
+        "headline": _headline(result, metrics),
+        "majority": tuned.get("majority_accuracy"),
+        "num_rows": tuned.get("num_rows", 0),
+        "has_intervals": bool(result.get("intervals")),
+        "fit": _fit(result),
+        "best": result.get("best") or None,
+        "plots": _plots(view),
+        "loss_words": phrase("squared error" if is_regression(view) else "loss"),
+        "loss_legend": _loss_legend(view),
+        "labels": labels,
+        "most_labels": MOST_LABELS,
+        "r2": {side: result.get(side, {}).get("r2") for side in ("base", "tuned")},
+        "samples": _samples(result),
+        "data_facts": _data_facts(view),
+        "findings": result.get("findings", []),
+        "verification": result.get("verification", {}),
+        "merge_facts": _merge_facts(result.get("verification", {})),
+        "recipe_text": view.recipe_text,
+        "environment": _environment(view.environment),
+    }
+    return render("report.html", values)
+
+
+def metric_rows(view: RunView) -> list[dict[str, Any]]:
+    """Each metric that both models have, with its meaning, values and interval."""
+    base, tuned = view.result.get("base", {}), view.result.get("tuned", {})
+    intervals = view.result.get("intervals", {})
+    rows = []
+    for name, before in base.items():
+        after = tuned.get(name)
+        if name in _COUNTS or name not in tuned:
+            continue
+        both = isinstance(before, int | float) and isinstance(after, int | float)
+        rows.append(
+            {
+                "name": name,
+                "meaning": phrase("mean squared")
+                if name == "eval_loss" and is_regression(view)
+                else metric_phrase(name, view.meanings),
+                "base": before,
+                "tuned": after,
+                "difference": after - before if both else None,
+                "interval": intervals.get(name),
+            }
+        )
+    return rows
+
+
+def is_regression(view: RunView) -> bool:
+    """Whether its loss is a squared error and no log-likelihood."""
+    return bool(view.recipe["task"] == "sequence_regression")
+
+
+def _headline(result: Mapping[str, Any], metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    told = result.get("headline") or {}
+    row = next((row for row in metrics if row["name"] == told.get("metric")), {})
+    outcome, is_above = told.get("outcome"), told.get("is_above_free", True)
+    return {
+        "metric": told.get("metric", ""),
+        "answer": outcome or "unknown",
+        "tone": _TONES.get(outcome or "", "") if is_above else "",
+        "not_above": None if is_above else number(told["free"]),
+        "base": row.get("base"),
+        "tuned": row.get("tuned"),
+        "interval": row.get("interval"),
+    }
+
+
+def _summary(view: RunView) -> list[tuple[Markup, Any]]:
+    result, recipe = view.result, view.recipe
+    adapter = recipe["adapter"]
+    method = adapter["method"]
+    if method != "full":
+        method = f"{method}, r = {adapter['r']}, α = {adapter['lora_alpha']}"
+    facts: list[tuple[Markup, Any]] = [
+        (phrase("task"), recipe["task"]),
+        (phrase("model"), recipe["model"]["name_or_path"].rstrip("/").rpartition("/")[2]),
+        (phrase("method"), method),
+    ]
+    if result:
+        trained, total = result["trainable_parameters"], result["total_parameters"]
+        of_all = phrase("of all", trained=f"{trained:,}", total=f"{total:,}")
+        facts += [
+            (phrase("trained parameters"), of_all),
+            (phrase("steps taken"), number(result["steps"])),
+            (phrase("time"), duration(result["train_seconds"])),
+            (phrase("peak memory"), gibibytes(result["peak_memory_bytes"])),
+        ]
+    return [*facts, (phrase("device"), view.environment.get("device", "–"))]
+
+
+def _fit(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    fit = result.get("fit")
+    if not fit:
+        return None
+    numbers = {
+        name: number(value) if isinstance(value, int | float) else value
+        for name, value in fit["numbers"].items()
+    }
+    seen = fit.get("training_rows") or {}
+    training = None
+    if seen.get("eval_loss") is not None and result["tuned"].get("eval_loss") is not None:
+        training = {
+            "rows": number(seen["num_rows"]),
+            "train": number(seen["eval_loss"]),
+            "held_out": number(result["tuned"]["eval_loss"]),
+        }
+    told = {"verdict": fit["verdict"], "signal": fit["signal"]}
+    return {**told, "numbers": numbers, "training": training}
+
+
+def evaluation_points(view: RunView) -> list[tuple[float, float]]:
+    """Held-out loss by step: before training, during, and after."""
+    points = points_of(view.log, "eval_loss")
+    before = view.result.get("base", {}).get("eval_loss")
+    after = view.result.get("tuned", {}).get("eval_loss")
+    if before is not None:
+        points = [(0, before), *points]
+    is_known = points and points[-1][0] == view.result.get("steps")
+    # With the best weights put back, the last measurement is of an earlier step.
+    best = view.result.get("best") or {}
+    step = best["step"] if best.get("is_saved") else view.result.get("steps")
+    if after is not None and not is_known and step is not None:
+        points = sorted({*points, (step, after)})
+    return points
+
+
+def _plots(view: RunView) -> dict[str, Any]:
+    log, result = view.log, view.result
+    training = points_of(log, "loss")
+    best = (result.get("best") or {}).get("step")
+    curves = [
+        Curve(training, "base", is_faint=True),
+        Curve(smoothed(training), "one"),
+        Curve(evaluation_points(view), "two", has_dots=True),
+    ]
+    memory = [(step, held / 2**30) for step, held in points_of(log, "peak_memory_bytes")]
+    small = {
+        "learning rate": small_plot("rate", points_of(log, "learning_rate"), at_zero=True),
+        "grad norm": small_plot("norm", points_of(log, "grad_norm"), at_zero=True),
+        "tokens per second": small_plot("speed", points_of(log, "tokens_per_second"), at_zero=True),
+        "memory": small_plot("memory", memory, at_zero=True),
+    }
+    tokens = result.get("tokens", {}).get("histogram", {"edges": [], "rows": []})
+    limit = view.recipe["data"]["max_length"]
+    scatter = ""
+    if isinstance(view.predictions, NumberView):
+        seen = view.predictions
+        scatter = scatter_plot("scatter", seen.truths, seen.base, seen.tuned)
+    # Made by this program from numbers alone, so not escaped.
+    return {
+        "loss": Markup(curve_plot("loss", curves, mark=best)),  # noqa: S704
+        "small": [(phrase(name), Markup(plot)) for name, plot in small.items() if plot],  # noqa: S704
+        "lengths": Markup(  # noqa: S704
+            histogram_plot("lengths", tokens["edges"], tokens["rows"], limit=limit)
+        ),
+        "scatter": Markup(scatter),  # noqa: S704
+    }
+
+
+def _loss_legend(view: RunView) -> list[tuple[str, Markup, bool]]:
+    entries = [("base", phrase("training"), True), ("one", phrase("training mean"), False)]
+    if evaluation_points(view):
+        entries.append(("two", phrase("held out"), False))
+    return entries
+
+
+def _samples(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    samples = []
+    for sample in result.get("samples", []):
+        after = sample["tuned"] or ""
+        before_parts, after_parts = side_by_side(sample["base"], after)
+        note = None
+        if sample["base"] == after:
+            note = "same"
+        elif not any(part.text.strip() and not part.is_own for part in after_parts):
+            note = "nothing shared"  # marking everything would mark nothing
+            before_parts, after_parts = _unmarked(before_parts), _unmarked(after_parts)
+        texts = {name: sample[name] for name in ("prompt", "reference")}
+        samples.append({**texts, "before": before_parts, "after": after_parts, "note": note})
+    return samples
+
+
+def _unmarked(parts: list[Part]) -> list[Part]:
+    return [part._replace(is_own=False) for part in parts]
+
+
+def _data_facts(view: RunView) -> list[tuple[Markup, str]]:
+    result = view.result
+    tokens = result.get("tokens")
+    if not tokens:
+        return []
+    facts = [
+        (phrase("rows trained"), number(result["train_rows"])),
+        (phrase("rows held out"), number(result.get("tuned", {}).get("num_rows", 0))),
+    ]
+    for reason, count in result.get("dropped_rows", {}).items():
+        facts.append((phrase("rows dropped", reason=reason), number(count)))
+    lengths = " / ".join(number(tokens[name]) for name in ("median", "p95", "longest"))
+    targets = f"{number(tokens['targets'])} ({tokens['target_share']:.0%})"
+    cut = f"{number(tokens['truncated'])} ({tokens['truncated'] / max(tokens['rows'], 1):.1%})"
+    return [
+        *facts,
+        (phrase("tokens"), number(tokens["tokens"])),
+        (phrase("targets"), targets),
+        (phrase("row lengths"), lengths),
+        (phrase("truncated"), cut),
+    ]
+
+
+def _merge_facts(verification: Mapping[str, Any]) -> list[tuple[Markup, str]]:
+    return [
+        (phrase(name), number(value) if isinstance(value, int | float) else str(value))
+        for name in _MERGE
+        if (value := verification.get(name)) is not None
+    ]
+
+
+def _environment(environment: Mapping[str, Any]) -> list[tuple[Markup, str]]:
+    facts: list[tuple[Markup, str]] = []
+    for name, value in environment.items():
+        inside = value.items() if isinstance(value, Mapping) else [("", value)]
+        for key, content in inside:
+            words = f"{name}: {key}" if key else name
+            facts.append((Markup("<code>{}</code>").format(words), str(content)))
+    return facts

@@ -1,0 +1,169 @@
+"""Reports of real runs: one page for each kind of task, and a comparison of two."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import kft
+from kft.api.held_out_rows import metrics_of, predictions, read_rows, tuned_inputs
+from kft.api.report import report
+from kft.cli.main import run_words
+from kft.errors import ExportError, UsageError
+from kft.evaluation.inputs import statistics
+from kft.evaluation.metrics.statistic import value
+from kft.reporting.views import LabelView, NumberView
+
+if TYPE_CHECKING:
+    from conftest import RecipeFile
+
+KEYS = {
+    "train.max_steps": 4,
+    "data.eval_fraction": 0.4,
+    "data.max_length": 48,
+    "export.merge": False,
+}
+WORDS = ["서울의", "가을은", "하늘이", "높고", "바람이", "선선하다"]
+TAGS = ["B-LC", "O", "O", "O", "B-TI", "I-TI"]
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "sequence_classification": [
+        {"text": f"{WORDS[at % 6]} {WORDS[at % 5]}", "label": ["좋아요", "싫어요"][at % 2]}
+        for at in range(40)
+    ],
+    "several labels": [
+        {"text": WORDS[at % 6], "욕설": at % 2, "차별": at % 3 % 2} for at in range(40)
+    ],
+    "sequence_regression": [
+        {"sentence1": WORDS[at % 6], "sentence2": WORDS[at % 5], "score": at % 6 / 2}
+        for at in range(40)
+    ],
+    "token_classification": [
+        {"tokens": WORDS[at % 3 :], "tags": TAGS[at % 3 :]} for at in range(40)
+    ],
+}
+MORE: dict[str, dict[str, Any]] = {
+    "several labels": {
+        "data.format": "classification", "data.columns": {"label": ["욕설", "차별"]},
+    },
+    "sequence_regression": {
+        "data.format": "pairs",
+        "data.columns": {"text": "sentence1", "text_pair": "sentence2", "label": "score"},
+    },
+}  # fmt: skip
+
+
+def start(kind: str, checkpoint: Path, recipe_file: RecipeFile, **keys: Any) -> kft.Run:
+    task = "sequence_classification" if kind == "several labels" else kind
+    return kft.finetune(
+        recipe_file(checkpoint, ROWS[kind], {"task": task, **KEYS, **MORE.get(kind, {}), **keys})
+    )
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_a_page_shows_what_each_task_gets_right(
+    kind: str, tiny_bert: Path, recipe_file: RecipeFile
+) -> None:
+    run = start(kind, tiny_bert, recipe_file)
+    page = (run.folder / "report.html").read_text(encoding="utf-8")
+    tuned = run.result["tuned"]
+    lines = read_rows(run.folder)
+    view = predictions(lines, run.recipe.data.labels)
+    # The rows that are kept say the same as the run did.
+    inputs = tuned_inputs(lines, run.recipe.data.labels)
+    found = {name: value(one) for name, one in statistics(metrics_of(inputs), inputs).items()}
+    shared = [name for name in found if name in tuned and tuned[name] is not None]
+    assert len(shared) >= 2
+    assert {name: found[name] for name in shared} == pytest.approx(
+        {name: tuned[name] for name in shared}, abs=1e-6
+    )
+    if kind == "sequence_regression":
+        assert isinstance(view, NumberView)
+        assert "R² " in page
+        assert "제곱 오차" in page
+        return
+    assert isinstance(view, LabelView)
+    names = [row.name for row in view.rows]
+    assert all(name in page for name in names)
+    assert view.are_entities == (kind == "token_classification")
+    if kind == "sequence_classification":
+        assert view.confusion is not None
+        right = sum(view.confusion[at][at] for at in range(2))
+        assert right / len(lines) == pytest.approx(tuned["accuracy"])
+        assert run.result["headline"]["metric"] == "accuracy"
+    else:
+        assert view.confusion is None
+
+
+def test_several_runs_are_compared_on_the_same_rows(
+    tiny_bert: Path, recipe_file: RecipeFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = start("sequence_classification", tiny_bert, recipe_file)
+    path = tmp_path / "recipe.yaml"
+    other = kft.finetune(path, {"adapter.r": 2, "output_dir": str(tmp_path / "other")})
+    file = tmp_path / "both.html"
+    words = ["report", str(run.folder), str(other.folder), "--output", str(file)]
+    assert run_words(words) == 0
+    assert capsys.readouterr().out.strip() == str(file)
+    page = file.read_text(encoding="utf-8")
+    assert "adapter.r" in page
+    assert "train.learning_rate" not in page  # equal in both
+    assert "Against" in page
+    assert "paired on the same 16 rows" in page
+    # Other rows are held out with another seed: then nothing is paired.
+    kft.finetune(path, {"train.seed": 7, "output_dir": str(tmp_path / "seed")})
+    report([str(run.folder), str(tmp_path / "seed")], output=str(file))
+    assert "Their held-out rows differ" in file.read_text(encoding="utf-8")
+
+
+def test_answers_are_scored_and_shown_side_by_side(
+    tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: list[dict[str, str]]
+) -> None:
+    keys = {"evaluate.generate": 2, "evaluate.scored_generations": 10, "evaluate.max_new_tokens": 8}
+    run = kft.finetune(recipe_file(tiny_gpt, korean_rows, {**keys, "export.merge": False}))
+    result = run.result
+    for side in ("base", "tuned"):
+        assert result[side]["num_generations"] == 10
+        assert result[side]["ended"] + result[side]["length_limit"] == pytest.approx(1)
+        assert {"chrf", "rouge_l_eojeol", "repeats"} <= set(result[side])
+    assert result["intervals"]["chrf"]["num_rows"] == 10
+    assert result["intervals"]["eval_loss"]["num_rows"] == 12
+    assert len(result["samples"]) == 2
+    assert run.evaluate()["chrf"] == pytest.approx(result["tuned"]["chrf"], abs=1e-6)
+    page = (run.folder / "report.html").read_text(encoding="utf-8")
+    assert result["samples"][0]["prompt"] in page
+    assert "ROUGE-L" in page
+
+
+def test_a_metric_of_memory_looks_at_the_training_answers(
+    tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: list[dict[str, str]]
+) -> None:
+    keys = {"evaluate.metrics": ["memorised", "chrf"], "evaluate.scored_generations": 12}
+    run = kft.finetune(recipe_file(tiny_gpt, korean_rows, {**keys, "export.merge": False}))
+    assert 0 <= run.result["tuned"]["memorised"] <= 1
+    assert run.result["headline"]["metric"] == "memorised"
+
+
+def test_a_model_that_is_refused_has_a_report_too(
+    tiny_gpt: Path,
+    recipe_file: RecipeFile,
+    korean_rows: list[dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise ExportError("planted")
+
+    monkeypatch.setattr("kft.api.session._export", refuse)
+    path = recipe_file(tiny_gpt, korean_rows)
+    with pytest.raises(ExportError, match="planted"):
+        kft.finetune(path)
+    folder = path.parent / "run"
+    assert "There is no merged model." in (folder / "report.html").read_text(encoding="utf-8")
+    assert json.loads((folder / "result.json").read_text(encoding="utf-8"))["tuned"]
+
+
+def test_what_is_no_run_has_no_report(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not a run folder"):
+        report([str(tmp_path)])
