@@ -16,7 +16,7 @@ from kft.api.finetune import RecipeOrPath, as_recipe
 from kft.api.loaded import load_data
 from kft.api.records import Records
 from kft.api.row_checks import dropped_findings
-from kft.api.row_report import report_on_rows, worst_first
+from kft.api.row_report import kept_report, worst_first
 from kft.api.run_folder import check_place
 from kft.api.shown_rows import ShownRow, shown_row
 from kft.api.token_report import (
@@ -37,7 +37,6 @@ from kft.recipe.reader import Overrides
 from kft.recipe.schema import Recipe
 from kft.tasks.registry import choose_task
 
-_PLACES = 5
 _TEXT_SUFFIXES = {".jsonl", ".json", ".csv", ".tsv", ".txt"}
 
 
@@ -144,16 +143,10 @@ def inspect(
 ) -> tuple[dict[str, dict[str, Any]], list[Finding]]:
     """Every section but ``model``, and every finding, of data that was read and encoded.
 
-    The one place that knows how rows and examples are stored; what it calls takes iterables.
+    What was seen of stored rows before is found again.
     """
-    train, held_out, examples = records.train, prepared.held_out_records, prepared.train.examples
-    report = report_on_rows(
-        train,
-        held_out,
-        train_place=lambda row: train[row].place,
-        held_out_place=lambda row: held_out[row].place,
-        labels=records.labels,
-    )
+    train, examples = records.train, prepared.train.examples
+    report, _ = kept_report(train, prepared.held_out_records, records.labels)
     task = choose_task(recipe.task, recipe.model.attention)
     counts = count_tokens(examples, answers_in_text=task.answers_in_text)
     data = recipe.data
@@ -179,7 +172,7 @@ def inspect(
             answers_in_text=task.answers_in_text,
         ),
         *reading_notes(sources),
-        *report.findings,
+        *worst_first([*report.findings, *report.label_findings]),
         *step_findings(plan),
         *dropped_findings(prepared.train.dropped),
     ]
@@ -217,8 +210,8 @@ def _data_section(records: Records, prepared: Prepared) -> dict[str, Any]:
         ],
         "rows_read": records.num_rows,
         "dropped": {
-            reason: {"count": len(places), "places": list(places[:_PLACES])}
-            for reason, places in prepared.train.dropped.items()
+            reason: {"count": rows.count, "places": rows.places}
+            for reason, rows in prepared.train.dropped.items()
         },
     }
 

@@ -13,7 +13,9 @@ import torch
 from kft.api.dataset import prepare_held_out, trained_renderer
 from kft.api.loaded import with_labels
 from kft.api.opened import Opened, is_run, open_model, run_recipe
-from kft.api.records import file_sha256, read_records
+from kft.api.records import read_records
+from kft.data.left_out import LeftOut
+from kft.data.record_store import file_sha256
 from kft.errors import DataError, UsageError
 from kft.evaluation.held_out import Measurement, measure
 from kft.models.architecture import num_positions
@@ -105,8 +107,8 @@ def measure_opened(opened: Opened, recipe: Recipe) -> Measurement:
         data = recipe.data.model_copy(update={"max_length": shorter})
         recipe = recipe.model_copy(update={"data": data})
     renderer = trained_renderer(recipe, records, opened.tokenizer)
-    held_out, _ = prepare_held_out(
-        recipe, records, opened.tokenizer, renderer, [], positions=positions
+    held_out, _, _ = prepare_held_out(
+        recipe, records, opened.tokenizer, renderer, LeftOut(), positions=positions
     )
     if not held_out.examples:
         raise UsageError(

@@ -51,7 +51,7 @@ class Entry:
     findings: tuple[Finding, ...] = ()
 
 
-def cached(kind: str, depends_on: Mapping[str, Any], make: Callable[[Path], None]) -> Entry:
+def cached(kind: str, depends_on: Mapping[str, Any] | None, make: Callable[[Path], None]) -> Entry:
     """The folder that ``make`` fills, made now or found from an earlier time.
 
     It is written beside its place and renamed when it is whole, so several processes may ask for
@@ -60,22 +60,23 @@ def cached(kind: str, depends_on: Mapping[str, Any], make: Callable[[Path], None
 
     Args:
         kind: What is in it; entries of a kind lie together.
-        depends_on: Plain values that determine the content.
+        depends_on: Plain values that determine the content; ``None`` where nobody can tell, and
+            the folder is a temporary one.
         make: Fills an empty folder with files; called again elsewhere if the cache is full.
 
     Raises:
         DataError: If there is no room in the temporary folder either.
         UsageError: If ``KFT_CACHE_GB`` is no number.
     """
-    key = digest({"kind": kind, "code": code_sha256(), **depends_on})
-    limit = limit_bytes()
-    root = cache_folder()
+    if depends_on is None:
+        return Entry(_temporary(kind, secrets.token_hex(32), make))
+    entry = found(kind, depends_on)
+    if entry is not None:
+        return entry
+    key, root, limit = _key(kind, depends_on), cache_folder(), limit_bytes()
     try:
-        place = root / kind / key
-        if is_whole(place):
-            _touch(place)
-            return Entry(place)
         root.mkdir(mode=0o700, parents=True, exist_ok=True)  # rows may be private
+        place = root / kind / key
         place.parent.mkdir(mode=0o700, exist_ok=True)
         path = _made(place, make)
         prune(root, limit, keep=path)
@@ -85,18 +86,36 @@ def cached(kind: str, depends_on: Mapping[str, Any], make: Callable[[Path], None
             raise
         why = f"The cache can't be written ({error.strerror}): nothing is kept for the next run"
         note = Finding("note", why, where=str(root), hint="`KFT_CACHE` names another folder.")
+    return Entry(_temporary(kind, key, make), (note,))
+
+
+def found(kind: str, depends_on: Mapping[str, Any]) -> Entry | None:
+    """The entry from an earlier time, if there is one that is whole; as for :func:`cached`."""
+    place = cache_folder() / kind / _key(kind, depends_on)
+    if not is_whole(place):
+        return None
+    with contextlib.suppress(OSError):  # a cache that can only be read is a good one too
+        os.utime(place / _CONTENTS)
+    return Entry(place)
+
+
+def _key(kind: str, depends_on: Mapping[str, Any]) -> str:
+    return digest({"kind": kind, "code": code_sha256(), **depends_on})
+
+
+def _temporary(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     try:
         place = Path(_temporary_folder()) / kind / key
-        if not is_whole(place):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place = _made(place, make)
-        return Entry(place, (note,))
+        if is_whole(place):
+            return place
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return _made(place, make)
     except OSError as error:
         if error.errno not in _NO_PLACE:
             raise
         raise DataError(
             f"The rows can't be stored: {error.strerror}",
-            where=f"{root}, {tempfile.gettempdir()}",
+            where=tempfile.gettempdir(),
             expected="room for the rows and their tokens on a disk",
             hint="`KFT_CACHE` names a folder to keep them in.",
         ) from error
@@ -137,6 +156,11 @@ def digest(value: Any) -> str:
     """A hash of plain values: text, numbers, lists, mappings."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def array_sha256(numbers: np.ndarray) -> str:
+    """Hash of an array of numbers, for what depends on them."""
+    return hashlib.sha256(np.ascontiguousarray(numbers).data).hexdigest()
 
 
 @lru_cache(maxsize=1)
@@ -217,11 +241,6 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _touch(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # a cache that can only be read is a good one too
-        os.utime(folder / _CONTENTS)
-
-
 def _contents(folder: Path) -> dict[str, list[int]]:
     """File -> its length and its CRC-32."""
     files = sorted(path for path in folder.iterdir() if path.name != _CONTENTS)
@@ -246,8 +265,3 @@ def _temporary_folder() -> str:
     folder = tempfile.mkdtemp(prefix="kft-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
-
-
-def array_sha256(numbers: np.ndarray) -> str:
-    """Hash of an array of numbers, for what depends on them."""
-    return hashlib.sha256(np.ascontiguousarray(numbers).data).hexdigest()

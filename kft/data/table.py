@@ -135,6 +135,10 @@ class Table(Sequence[T]):
             begins = offsets(array)
             yield numbers(array.values)[begins[0] : begins[-1]], begins - begins[0]
 
+    def flags(self, column: str) -> Iterator[np.ndarray]:
+        """The truth values of a column, bool, of the same parts of the rows."""
+        return (array.to_numpy(zero_copy_only=False) for array in self._arrays(column))
+
     def _arrays(self, column: str) -> Iterator[Any]:
         position = [field.name for field in fields(cast(Any, self.kind))].index(column)
         return (batch.column(position) for batch in self._batches)
