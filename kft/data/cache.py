@@ -34,7 +34,15 @@ _CONTENTS = "contents.json"
 _CODE = ("data", "tasks", "ops")
 _IN_USE_SECONDS = 3600.0  # so recently used, an entry may be about to be opened
 _ABANDONED_SECONDS = 24 * 3600.0
-_NO_PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
+_NO_PLACE = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENOTDIR,
+}
 _READ_BYTES = 2**22
 
 

@@ -8,10 +8,15 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+_KINDS: dict[str, Any] = {
+    "int32": np.dtype(np.int32),
+    "int64": np.dtype(np.int64),
+    "double": np.dtype(np.float64),
+}
 _TURN = ("role", "content", "input")  # keys of a message
 
 
@@ -93,7 +98,7 @@ def _value_getter(array: Any, hint: Any) -> Callable[[int], Any]:
     if hint is str:
         return _text_getter(array)
     if get_origin(hint) not in (list, tuple):
-        values = array.to_numpy(zero_copy_only=False)
+        values = flags(array) if hint is bool else numbers(array)
         return lambda row: hint(values[row])
     make, item = get_origin(hint), get_args(hint)[0]
     begins = offsets(array).data  # gives plain numbers, and copies nothing
@@ -132,10 +137,24 @@ def offsets(array: Any) -> np.ndarray:
 
 
 def numbers(array: Any) -> np.ndarray:
-    """The numbers of an array without nulls, not copied."""
-    return cast(np.ndarray, array.to_numpy(zero_copy_only=True))
+    """The numbers of an array, not copied; any number where there is none."""
+    whole: np.ndarray = np.frombuffer(array.buffers()[1], dtype=_KINDS[str(array.type)])
+    return whole[array.offset : array.offset + len(array)]
+
+
+def flags(array: Any) -> np.ndarray:
+    """The truth values of an array, bool (rows,)."""
+    return _bits(array.buffers()[1], array)
 
 
 def valid(array: Any) -> np.ndarray:
     """Whether each row has a value, bool (rows,)."""
-    return cast(np.ndarray, array.is_valid().to_numpy(zero_copy_only=False))
+    if not array.null_count:
+        return np.ones(len(array), dtype=bool)
+    return _bits(array.buffers()[0], array)
+
+
+def _bits(buffer: Any, array: Any) -> np.ndarray:
+    end = array.offset + len(array)
+    packed = np.frombuffer(buffer, dtype=np.uint8, count=-(-end // 8))
+    return np.unpackbits(packed, count=end, bitorder="little")[array.offset :].astype(bool)

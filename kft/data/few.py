@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any, TypeVar, cast
 
 from kft.data.columns import size
 from kft.data.row import Row
@@ -16,13 +18,20 @@ FEW_ROWS = 2048
 FEW_CHARACTERS = 2**22
 """Up to this number of characters, likewise."""
 _AT_ONCE = 1024
+_WEIGHED = 4  # of so many rows one is weighed, and stands for all of them
 
 
 def row_size(row: Any) -> int:
     """Characters of a row, a record or an example, about."""
     if isinstance(row, Row):
         return _deep_size(row.fields)
-    return sum(size(getattr(row, field.name)) for field in fields(row))
+    kind: Any = type(row)
+    return sum(size(value) for value in _values_of(kind)(row))
+
+
+@lru_cache(maxsize=8)
+def _values_of(kind: Any) -> Callable[[Any], tuple[Any, ...]]:
+    return cast(Callable[[Any], tuple[Any, ...]], attrgetter(*(f.name for f in fields(kind))))
 
 
 def first_few(rows: Iterable[T], size_of: Callable[[T], int] = row_size) -> tuple[list[T], bool]:
@@ -47,8 +56,9 @@ def parts(rows: Iterable[T]) -> Iterator[list[T]]:
     part: list[T] = []
     characters = 0
     for row in rows:
+        if len(part) % _WEIGHED == 0:
+            characters += _WEIGHED * row_size(row)
         part.append(row)
-        characters += row_size(row)
         if len(part) == _AT_ONCE or characters > FEW_CHARACTERS:
             yield part
             part, characters = [], 0

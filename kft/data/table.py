@@ -16,11 +16,13 @@ from typing import Any, Generic, TypeVar, cast, overload
 
 import numpy as np
 
-from kft.data.columns import arrow_type, getter, hints, numbers, offsets, plain, size, valid
+from kft.data.columns import arrow_type, flags, getter, hints, numbers, offsets, plain, size, valid
 
 T = TypeVar("T")
 
 _CHUNK_ROWS = 2**16
+_AT_ONCE = 2**12
+_WEIGHED = 4  # of so many rows one is weighed, and stands for all of them
 _CHUNK_SIZE = 2**21  # characters and numbers: the most that stands in memory as objects
 
 
@@ -60,8 +62,9 @@ def write_table(path: Path, items: Iterable[T], kind: type[T]) -> int:
 
         for item in items:
             values = values_of(item)
+            if len(waiting) % _WEIGHED == 0:
+                waiting_size += _WEIGHED * sum(map(size, values))
             waiting.append(values)
-            waiting_size += sum(map(size, values))
             if waiting_size >= _CHUNK_SIZE or len(waiting) == _CHUNK_ROWS:
                 num_rows += len(waiting)
                 waiting_size = 0
@@ -111,6 +114,15 @@ class Table(Sequence[T]):
         for number in range(len(self._chunks)):
             yield from self._chunk(number)
 
+    def at(self, rows: np.ndarray) -> Iterator[T]:
+        """The rows of these numbers, int64, in this order."""
+        for start in range(0, len(rows), _AT_ONCE):
+            part = rows[start : start + _AT_ONCE]
+            numbers = np.searchsorted(self._starts, part, side="right") - 1
+            inside = part - self._starts[numbers]
+            for number, row in zip(numbers.tolist(), inside.tolist(), strict=True):
+                yield self._chunk(number)[row]
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Table, (self.path, self.kind)
 
@@ -137,7 +149,7 @@ class Table(Sequence[T]):
 
     def flags(self, column: str) -> Iterator[np.ndarray]:
         """The truth values of a column, bool, of the same parts of the rows."""
-        return (array.to_numpy(zero_copy_only=False) for array in self._arrays(column))
+        return map(flags, self._arrays(column))
 
     def _arrays(self, column: str) -> Iterator[Any]:
         position = [field.name for field in fields(cast(Any, self.kind))].index(column)
@@ -173,6 +185,11 @@ class Chosen(Sequence[T]):
         if isinstance(row, slice):
             return Chosen(self.rows, self.indices[row])
         return self.rows[int(self.indices[row])]
+
+    def __iter__(self) -> Iterator[T]:
+        if isinstance(self.rows, Table):
+            return self.rows.at(self.indices)
+        return (self.rows[row] for row in self.indices.tolist())
 
 
 def choose(rows: Sequence[T], indices: Sequence[int] | np.ndarray) -> Sequence[T]:
