@@ -14,7 +14,7 @@ from kft.api.clean_copy import CleanCopy, write_clean_copy
 from kft.api.dataset import Prepared
 from kft.api.finetune import RecipeOrPath, as_recipe
 from kft.api.loaded import load_data
-from kft.api.records import Records
+from kft.api.records import Records, train_files
 from kft.api.row_checks import dropped_findings
 from kft.api.row_report import kept_report, worst_first
 from kft.api.run_folder import check_place
@@ -151,7 +151,7 @@ def inspect(
     counts = count_tokens(examples, answers_in_text=task.answers_in_text)
     data = recipe.data
     sources = [
-        *resolve_files(data.train, "data.train"),
+        *train_files(data),
         *(resolve_files(data.eval, "data.eval") if data.eval is not None else ()),
     ]
     section = recipe.train
@@ -185,7 +185,7 @@ def inspect(
             template=prepared.template_note,
         )
     sections = {
-        "data": _data_section(records, prepared),
+        "data": _data_section(records, prepared, streamed=data.streaming),
         "rows": report.rows,
         "tokens": counts.summary(),
         "training": {"steps_per_epoch": plan.steps_per_epoch, "total_steps": plan.total_steps},
@@ -200,12 +200,16 @@ def inspect(
     return sections, findings
 
 
-def _data_section(records: Records, prepared: Prepared) -> dict[str, Any]:
+def _data_section(records: Records, prepared: Prepared, *, streamed: bool) -> dict[str, Any]:
     return {
         "format": records.layout.note,
         "template": prepared.template_note,
         "files": [
-            {"path": path, "encoding": _encoding(Path(path)), "sha256": sha256}
+            {
+                "path": path,
+                "encoding": _encoding(DataFile(Path(path), streamed=streamed)),
+                "sha256": sha256,
+            }
             for path, sha256 in records.files_sha256.items()
         ],
         "rows_read": records.num_rows,
@@ -216,8 +220,8 @@ def _data_section(records: Records, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _encoding(path: Path) -> str | None:
-    return text_encoding(path) if DataFile(path).suffix in _TEXT_SUFFIXES else None
+def _encoding(file: DataFile) -> str | None:
+    return text_encoding(file) if file.suffix in _TEXT_SUFFIXES else None
 
 
 def _place_findings(folder: Path) -> Iterable[Finding]:

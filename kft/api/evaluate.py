@@ -14,8 +14,8 @@ from kft.api.dataset import prepare_held_out, trained_renderer
 from kft.api.loaded import with_labels
 from kft.api.opened import Opened, is_run, open_model, run_recipe
 from kft.api.records import read_records
+from kft.data.content import same_content
 from kft.data.left_out import LeftOut
-from kft.data.record_store import file_sha256
 from kft.errors import DataError, UsageError
 from kft.evaluation.held_out import Measurement, measure
 from kft.models.architecture import num_positions
@@ -79,7 +79,7 @@ def require_same_rows(folder: Path) -> None:
     """
     environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
     for path, sha in environment["data_sha256"].items():
-        if not Path(path).is_file() or file_sha256(Path(path)) != sha:
+        if not same_content(Path(path), sha):
             raise DataError(
                 "The data has changed since the run, so its held-out rows can't be told any more",
                 where=path,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import overload
 
 import numpy as np
@@ -14,9 +15,10 @@ from kft.data.files import resolve_files
 from kft.data.layouts import Layout
 from kft.data.left_out import LeftOut, joined
 from kft.data.record_store import read_side
+from kft.data.sources import RowSource
 from kft.data.table import are_set, choose, lengths
 from kft.errors import DataError, Finding
-from kft.recipe.schema import Recipe
+from kft.recipe.schema import DataSection, Recipe
 from kft.tasks.registry import TASKS
 from kft.tasks.task import Record
 
@@ -56,9 +58,9 @@ def read_records(recipe: Recipe) -> Records:
         DataError: If a file or row can't be used, or no row is left.
     """
     data, seed = recipe.data, recipe.train.seed
-    files = resolve_files(data.train, "data.train")
+    files = train_files(data)
     label_as = TASKS[recipe.task].label_as
-    side = read_side(files, data, label_as)
+    side = read_side(files, data, label_as, most=_enough(recipe))
     train, uses, dropped = side.records, side.uses, side.dropped
     if not train:
         raise nothing_left(files, dropped)
@@ -93,6 +95,26 @@ def read_records(recipe: Recipe) -> Records:
         files_sha256=hashes,
         findings=findings,
     )
+
+
+def train_files(data: DataSection) -> list[RowSource]:
+    """The files of the training rows; streamed ones where the recipe says so.
+
+    Raises:
+        DataError: If one can't be found.
+    """
+    files = resolve_files(data.train, "data.train")
+    return [replace(file, streamed=True) for file in files] if data.streaming else files
+
+
+def _enough(recipe: Recipe) -> int | None:
+    """Rows that the run takes, with those held out of them; ``None`` is all there are."""
+    train, data = recipe.train, recipe.data
+    if not data.streaming or train.max_steps is None:
+        return None
+    rows = train.per_device_train_batch_size * train.gradient_accumulation_steps
+    share = 1.0 if data.eval is not None else 1.0 - data.eval_fraction
+    return math.ceil(train.max_steps * rows / share)
 
 
 def texts_of(records: Sequence[Record]) -> Iterator[str]:

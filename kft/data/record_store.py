@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from array import array
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from unicodedata import normalize
 
 import numpy as np
 
 from kft.data.cache import Entry, array_sha256, cached, found
+from kft.data.content import ends_sha256, file_sha256
 from kft.data.few import first_few, row_size
 from kft.data.formats import Dropped, RecordReader, label_names
 from kft.data.labels import LABELLED
@@ -31,7 +31,10 @@ from kft.errors import Finding
 from kft.recipe.schema import DataSection
 from kft.tasks.task import LabelUse, Record
 
+T = TypeVar("T")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_OPEN_FILES = 64
+_MORE_LABELS = 1000  # rows further than needed that are looked at for labels
 _ROWS, _USES, _SUMMARY = "rows.arrow", "uses.npy", "summary.json"
 
 
@@ -66,6 +69,7 @@ def read_side(
     label_as: LabelUse,
     *,
     labels: Sequence[str] | None = None,
+    most: int | None = None,
 ) -> Side:
     """Read files, or find what was read of them before.
 
@@ -74,19 +78,27 @@ def read_side(
         section: Says how their columns are read.
         label_as: As for :func:`kft.data.formats.to_records`.
         labels: Names of the labels; ``None`` takes the section's, or those in the rows.
+        most: So many uses of rows are enough: they are taken from the files in turn, a row from
+            each, and nothing behind them is read. ``None`` reads everything.
 
     Raises:
         DataError: If a file or row can't be used.
     """
-    hashes = {file.path: file_sha256(file.path) for file in files if isinstance(file, DataFile)}
+    hashes = {
+        file.path: ends_sha256(file.path) if file.streamed else file_sha256(file.path)
+        for file in files
+        if isinstance(file, DataFile)
+    }
     by_name = {str(path.absolute()): content for path, content in hashes.items()}
-    reading = _Reading(files, section, label_as, labels)
-    depends_on = _depends_on(files, hashes, section, label_as, labels)
+    reading = _Reading(files, section, label_as, labels, most)
+    depends_on = _depends_on(files, hashes, section, label_as)
+    if depends_on is not None:
+        depends_on |= {"given_labels": None if labels is None else list(labels), "most": most}
     entry = None if depends_on is None else found("rows", depends_on)
     if entry is None:
-        pairs, are_all = first_few(reading.rows_and_uses(), lambda pair: row_size(pair[0]))
-        if are_all:
-            return replace(reading.in_memory(pairs), files_sha256=by_name)
+        side = reading.in_memory() if most is None else reading.enough_in_memory()
+        if side is not None:
+            return replace(side, files_sha256=by_name)
         entry = cached("rows", depends_on, reading.write)
     return replace(_opened(entry), files_sha256=by_name)
 
@@ -101,10 +113,28 @@ def identity(rows: Sequence[Any]) -> dict[str, Any] | None:
     return None
 
 
-def file_sha256(path: Path) -> str:
-    """Hash of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def in_turn(readers: Iterable[Iterator[T]]) -> Iterator[T]:
+    """An item of each in turn, of at most 64 readers at once.
+
+    Example:
+        >>> "".join(in_turn(map(iter, ["abc", "d", "ef"])))
+        'adebfc'
+    """
+    waiting = iter(readers)
+    turn = deque(islice(waiting, _OPEN_FILES))
+    while turn:
+        reader = turn.popleft()
+        for item in islice(reader, 1):
+            yield item
+            turn.append(reader)
+            break
+        else:
+            turn.extend(islice(waiting, 1))
+
+
+def _rows_of(file: RowSource) -> Iterator[tuple[Row, int]]:
+    for number, row in enumerate(read_rows(file)):
+        yield row, 1 if file.weight == 1 else copies(number, file.weight)
 
 
 class _Reading:
@@ -116,21 +146,32 @@ class _Reading:
         section: DataSection,
         label_as: LabelUse,
         labels: Sequence[str] | None,
+        most: int | None,
     ) -> None:
         self._files, self._section, self._label_as = files, section, label_as
-        self._labels = labels
+        self._labels, self._most = labels, most
         self._has_weights = any(file.weight != 1 for file in files)
 
     def rows_and_uses(self) -> Iterator[tuple[Row, int]]:
-        for file in self._files:
-            if file.weight == 1:
-                yield from ((row, 1) for row in read_rows(file))
-            else:
-                for number, row in enumerate(read_rows(file)):
-                    yield row, copies(number, file.weight)
+        readers = map(_rows_of, self._files)
+        return chain.from_iterable(readers) if self._most is None else in_turn(readers)
 
-    def in_memory(self, pairs: Sequence[tuple[Row, int]]) -> Side:
-        return self._side(list, pairs, pairs)
+    def in_memory(self) -> Side | None:
+        """All rows, if they are few."""
+        pairs, are_all = first_few(self.rows_and_uses(), lambda pair: row_size(pair[0]))
+        return self._side(list, pairs, pairs) if are_all else None
+
+    def enough_in_memory(self) -> Side | None:
+        """As many rows as are enough, if they are few; none behind them is read."""
+        are_all = False
+
+        def keep(records: Iterator[Record]) -> Sequence[Record]:
+            nonlocal are_all
+            kept, are_all = first_few(records)
+            return kept
+
+        side = self._side(keep, self.rows_and_uses(), self.rows_and_uses())
+        return side if are_all else None
 
     def write(self, folder: Path) -> None:
         def keep(records: Iterator[Record]) -> Sequence[Record]:
@@ -158,14 +199,15 @@ class _Reading:
         rows = (row for row, _ in again)
         first = next(rows)
         layout = choose_layout(first, self._section)
-        labels = self._label_names(layout, chain([first], rows))
+        known = None if self._most is None else 2 * self._most + _MORE_LABELS
+        labels = self._label_names(layout, islice(chain([first], rows), known))
         reader = RecordReader(layout, labels, self._section.normalization, self._label_as)
         dropped: dict[str, LeftOut] = defaultdict(LeftOut)
         used = array("q")
-        num_rows = 0
+        num_rows = num_uses = 0
 
         def records() -> Iterator[Record]:
-            nonlocal num_rows
+            nonlocal num_rows, num_uses
             for row, uses in pairs:
                 num_rows += 1
                 record = reader.read(row)
@@ -174,7 +216,10 @@ class _Reading:
                 else:
                     if self._has_weights:
                         used.append(uses)
+                    num_uses += uses
                     yield record
+                    if self._most is not None and num_uses >= self._most:
+                        return
 
         kept = keep(records())
         uses = np.array(used, dtype=np.int64) if self._has_weights else None
@@ -202,12 +247,13 @@ def _depends_on(
     hashes: Mapping[Path, str],
     section: DataSection,
     label_as: LabelUse,
-    labels: Sequence[str] | None,
 ) -> dict[str, Any] | None:
     sources = []
     for file in files:
         if isinstance(file, DataFile):
             content = hashes[file.path]
+            if file.streamed:
+                content += f" {file.path.stat().st_mtime_ns}"
         elif _COMMIT.fullmatch(file.revision or ""):
             content = file.revision or ""
         else:
@@ -215,8 +261,7 @@ def _depends_on(
         sources.append([str(file), file.weight, content])
     keys = ("format", "columns", "labels", "normalization")
     plain = section.model_dump(mode="json", include=set(keys))
-    given = None if labels is None else list(labels)
-    return {"files": sources, "label_as": label_as, "given_labels": given, **plain}
+    return {"files": sources, "label_as": label_as, **plain}
 
 
 def _opened(entry: Entry) -> Side:

@@ -96,9 +96,20 @@ def _held_out_rows_have_no_weight(recipe: Recipe) -> Iterator[Conflict]:
             )
 
 
+def _streams_have_an_end(recipe: Recipe) -> Iterator[Conflict]:
+    if recipe.data.streaming and recipe.train.max_steps is None:
+        yield Conflict(
+            "data.streaming",
+            "`data.streaming: true` needs `train.max_steps`, got none",
+            "the number of optimizer steps: it says how many rows are read",
+            "Write `train.max_steps`, or leave `data.streaming` out to read every row.",
+        )
+
+
 DATA_RULES = (
     _columns_fit_the_format,
     _only_labels_have_several_columns,
     _labels_need_classes,
     _held_out_rows_have_no_weight,
+    _streams_have_an_end,
 )

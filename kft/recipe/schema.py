@@ -195,6 +195,12 @@ class DataSection(Section):
     normalization: Literal["NFC", "none"] = Field(
         "NFC", description="Unicode form of the text; decomposed Hangul ruins most vocabularies."
     )
+    streaming: bool = Field(
+        False,
+        description="Read only as many training rows as `train.max_steps` takes, from the files in "
+        "turn, a row from each: for corpora that are too long to be read to their end. Without "
+        "it every row is read once before training; memory holds few of them either way.",
+    )
 
 
 class TrainSection(Section):
