@@ -17,7 +17,7 @@ from unicodedata import normalize
 import numpy as np
 
 from kft.data.cache import Entry, array_sha256, cached, found
-from kft.data.content import ends_sha256, file_sha256
+from kft.data.content import ends_sha256, file_sha256, same_content
 from kft.data.few import first_few, row_size
 from kft.data.formats import Dropped, RecordReader, label_names
 from kft.data.labels import LABELLED
@@ -27,7 +27,7 @@ from kft.data.row import Row
 from kft.data.rows import read_rows
 from kft.data.sources import DataFile, RowSource, copies
 from kft.data.table import Chosen, Table, write_table
-from kft.errors import Finding
+from kft.errors import DataError, Finding
 from kft.recipe.schema import DataSection
 from kft.tasks.task import LabelUse, Record
 
@@ -99,8 +99,19 @@ def read_side(
         side = reading.in_memory() if most is None else reading.enough_in_memory()
         if side is not None:
             return replace(side, files_sha256=by_name)
-        entry = cached("rows", depends_on, reading.write)
+        entry = cached("rows", depends_on, partial(_write_same, reading, hashes))
     return replace(_opened(entry), files_sha256=by_name)
+
+
+def _write_same(reading: _Reading, hashes: Mapping[Path, str], folder: Path) -> None:
+    reading.write(folder)
+    for path, before in hashes.items():
+        if not same_content(path, before):
+            raise DataError(
+                "The file changed while it was read",
+                where=str(path),
+                expected="a file that stays as it is while kft reads it",
+            )
 
 
 def identity(rows: Sequence[Any]) -> dict[str, Any] | None:

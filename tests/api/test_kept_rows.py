@@ -12,8 +12,8 @@ import pytest
 
 import kft
 from kft.api.records import RecordTexts, read_records, texts_of
-from kft.data import few
-from kft.data.table import Chosen, Table
+from kft.data import few, record_store
+from kft.data.table import Chosen, Table, write_table
 from kft.errors import DataError
 from kft.recipe.reader import read_recipe
 from kft.tasks.causal_lm import CausalLM
@@ -220,6 +220,27 @@ def test_a_broken_row_among_many_is_named_and_nothing_is_kept(
     with pytest.raises(DataError, match="is not text") as caught:
         kft.check(recipe)
     assert str(caught.value.where).endswith(".jsonl:10")
+    assert list(own_cache.glob("*/*")) == []
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    recipe_file: RecipeFile,
+    tiny_gpt: Path,
+    with_few: Callable[[int], None],
+    own_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with_few(2)
+    recipe = recipe_file(tiny_gpt, [{"text": f"봄 {number}"} for number in range(9)])
+
+    def write_slowly(*arguments: Any) -> int:
+        with recipe.with_suffix(".jsonl").open("a", encoding="utf-8") as file:
+            file.write('{"text": "여름"}\n')
+        return write_table(*arguments)
+
+    monkeypatch.setattr(record_store, "write_table", write_slowly)
+    with pytest.raises(DataError, match="changed while it was read"):
+        read_records(read_recipe(recipe))
     assert list(own_cache.glob("*/*")) == []
 
 
