@@ -52,6 +52,7 @@ evidence: .venv/ready-run
 	$(BIN)/python benchmarks/nsmc.py
 	$(BIN)/python benchmarks/checkpoints.py
 	$(BIN)/python benchmarks/concepts.py
+	$(BIN)/python benchmarks/rows.py --nsmc $(KFT_TEST_DATA)/data/nsmc/ratings_train.txt
 
 # Neither the environment nor the runs: those may have cost hours.
 clean:

@@ -5,8 +5,11 @@ Nothing here reaches for a network or for torch before a test asks for a checkpo
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +25,9 @@ os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "2")  # torch's threads: the same sums on every machine
 os.environ.setdefault("MPLBACKEND", "Agg")
+# What tests read is never found in the user's own cache, nor left there.
+os.environ["KFT_CACHE"] = tempfile.mkdtemp(prefix="kft-tests-")
+atexit.register(shutil.rmtree, os.environ["KFT_CACHE"], ignore_errors=True)
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

@@ -15,9 +15,9 @@ from kft.api.dataset import Prepared
 from kft.api.finetune import RecipeOrPath, as_recipe
 from kft.api.loaded import load_data
 from kft.api.plan import first_rows, plan_facts, wants_packing, window_plan
-from kft.api.records import Records
+from kft.api.records import Records, train_files
 from kft.api.row_checks import dropped_findings
-from kft.api.row_report import report_on_rows, worst_first
+from kft.api.row_report import kept_report, worst_first
 from kft.api.run_folder import check_place
 from kft.api.shown_rows import ShownRow, shown_row
 from kft.api.token_report import (
@@ -37,7 +37,6 @@ from kft.recipe.reader import Overrides
 from kft.recipe.schema import Recipe
 from kft.tasks.registry import choose_task
 
-_PLACES = 5
 _TEXT_SUFFIXES = {".jsonl", ".json", ".csv", ".tsv", ".txt"}
 
 
@@ -145,21 +144,15 @@ def inspect(
 ) -> tuple[dict[str, dict[str, Any]], list[Finding]]:
     """Every section but ``model``, and every finding, of data that was read and encoded.
 
-    The one place that knows how rows and examples are stored; what it calls takes iterables.
+    What was seen of stored rows before is found again.
     """
-    train, held_out, examples = records.train, prepared.held_out_records, prepared.train.examples
-    report = report_on_rows(
-        train,
-        held_out,
-        train_place=lambda row: train[row].place,
-        held_out_place=lambda row: held_out[row].place,
-        labels=records.labels,
-    )
+    train, examples = records.train, prepared.train.examples
+    report, _ = kept_report(train, prepared.held_out_records, records.labels)
     task = choose_task(recipe.task, recipe.model.attention)
     counts = count_tokens(examples, answers_in_text=task.answers_in_text)
     data = recipe.data
     sources = [
-        *resolve_files(data.train, "data.train"),
+        *train_files(data),
         *(resolve_files(data.eval, "data.eval") if data.eval is not None else ()),
     ]
     plan = window_plan(recipe, examples, packed=wants_packing(recipe, task))
@@ -172,7 +165,7 @@ def inspect(
             answers_in_text=task.answers_in_text,
         ),
         *reading_notes(sources),
-        *report.findings,
+        *worst_first([*report.findings, *report.label_findings]),
         *step_findings(plan),
         *dropped_findings(prepared.train.dropped),
     ]
@@ -185,7 +178,7 @@ def inspect(
             template=prepared.template_note,
         )
     sections = {
-        "data": _data_section(records, prepared),
+        "data": _data_section(records, prepared, streamed=data.streaming),
         "rows": report.rows,
         "tokens": counts.summary(),
         "training": plan_facts(plan),
@@ -200,24 +193,28 @@ def inspect(
     return sections, findings
 
 
-def _data_section(records: Records, prepared: Prepared) -> dict[str, Any]:
+def _data_section(records: Records, prepared: Prepared, *, streamed: bool) -> dict[str, Any]:
     return {
         "format": records.layout.note,
         "template": prepared.template_note,
         "files": [
-            {"path": path, "encoding": _encoding(Path(path)), "sha256": sha256}
+            {
+                "path": path,
+                "encoding": _encoding(DataFile(Path(path), streamed=streamed)),
+                "sha256": sha256,
+            }
             for path, sha256 in records.files_sha256.items()
         ],
         "rows_read": records.num_rows,
         "dropped": {
-            reason: {"count": len(places), "places": list(places[:_PLACES])}
-            for reason, places in prepared.train.dropped.items()
+            reason: {"count": rows.count, "places": rows.places}
+            for reason, rows in prepared.train.dropped.items()
         },
     }
 
 
-def _encoding(path: Path) -> str | None:
-    return text_encoding(path) if DataFile(path).suffix in _TEXT_SUFFIXES else None
+def _encoding(file: DataFile) -> str | None:
+    return text_encoding(file) if file.suffix in _TEXT_SUFFIXES else None
 
 
 def _place_findings(folder: Path) -> Iterable[Finding]:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from kft.api.encoding import Encoding, joined_findings
 from kft.api.records import Records
 from kft.api.row_checks import (
     Dataset,
     check_positions,
     check_template,
 )
+from kft.data.left_out import LeftOut
 from kft.data.templates import TemplateRenderer, choose_template
 from kft.errors import DataError, Finding
 from kft.evaluation.held_out import HeldOut
 from kft.recipe.schema import Recipe
 from kft.tasks.registry import choose_task
-from kft.tasks.task import EncodeOptions, Example, Message, Record, Renderer, Task
-
-Encoder = Callable[[Sequence[Record]], list[list[Example]]]
-"""Records -> the examples of each."""
+from kft.tasks.task import EncodeOptions, Example, Record, Renderer, Task
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,13 @@ class Prepared:
         held_out_records: The records of the held-out examples, for sample generations.
         renderer: The template in use.
         template_note: Which template it is, in words.
-        findings: What was noticed of the tokenizer; the rows are looked at by who asks.
+        findings: What was noticed of the tokenizer and of keeping the rows; the rows themselves
+            are looked at by who asks.
     """
 
     train: Dataset
     held_out: HeldOut
-    held_out_records: list[Record]
+    held_out_records: Sequence[Record]
     renderer: TemplateRenderer
     template_note: str
     findings: Sequence[Finding] = ()
@@ -68,17 +68,17 @@ def prepare(
     note, chat_template = choose_template(recipe.data.template, records.layout.format, tokenizer)
     renderer = TemplateRenderer(tokenizer, chat_template, recipe.data.train_on)
     check_template(recipe.data.template, records.train, renderer)
-    encode = encoder(recipe, records, tokenizer, renderer, task)
-    too_long: list[str] = []
-    train, _ = _encode_all(records.train, encode, too_long)
+    encoding = Encoding(task, tokenizer, renderer, _options(recipe, records))
+    encoded = encoding.encode(records.train)
+    too_long, train = encoded.too_long, encoded.examples
     if not train:
         raise _all_too_long(too_long, recipe.data.max_length)
     check_positions([train], positions)
-    held_out, held_out_records = prepare_held_out(
+    held_out, held_out_records, findings = prepare_held_out(
         recipe, records, tokenizer, renderer, too_long, positions=positions
     )
     dropped = dict(records.dropped)
-    if too_long:
+    if too_long.count:
         dropped[f"longer than {recipe.data.max_length} tokens"] = too_long
     dataset = Dataset(train, records.num_rows, dropped)
     return Prepared(
@@ -87,6 +87,7 @@ def prepare(
         held_out_records=held_out_records,
         renderer=renderer,
         template_note=note,
+        findings=joined_findings(records.findings, encoded.findings, findings),
     )
 
 
@@ -95,10 +96,10 @@ def prepare_held_out(
     records: Records,
     tokenizer: Any,
     renderer: TemplateRenderer,
-    too_long: list[str],
+    too_long: LeftOut,
     *,
     positions: int | None = None,
-) -> tuple[HeldOut, list[Record]]:
+) -> tuple[HeldOut, Sequence[Record], tuple[Finding, ...]]:
     """Render and encode the held-out records alone.
 
     Args:
@@ -106,45 +107,42 @@ def prepare_held_out(
         records: Its rows.
         tokenizer: The model's.
         renderer: With the template that the model was or will be trained with.
-        too_long: Receives the places of rows left out.
+        too_long: Receives the rows left out.
         positions: As for :func:`prepare`.
+
+    Returns:
+        The examples, their records, and a note when they can't be kept for the next run.
 
     Raises:
         DataError: If a row can't be used, or ``data.eval`` was given and no row of it is left.
     """
     task, data = choose_task(recipe.task, recipe.model.attention), recipe.data
-    encode = encoder(recipe, records, tokenizer, renderer, task)
-    examples, kept = _encode_all(records.held_out, encode, too_long)
+    encoding = Encoding(task, tokenizer, renderer, _options(recipe, records))
+    encoded = encoding.encode(records.held_out)
+    too_long.extend(encoded.too_long)
+    examples, kept = encoded.examples, encoded.records
     if records.held_out and not examples:
         raise _all_too_long(too_long, data.max_length)
     # A label that is cut off would be scored on what is left of it, so labels never are.
     names = records.labels if task.answers_in_text else []
     room = max((len(tokenizer(name).input_ids) for name in names), default=0) + 8
-    whole = EncodeOptions(data.max_length + room, "truncate")
-    by_label = [
-        _encode_all(
-            [with_answer(record, name) for record in kept],
-            lambda part: task.encode_many(part, tokenizer, renderer, whole),
-            [],
-        )[0]
-        for name in names
-    ]
-    check_positions([examples, *by_label], positions)
-    return HeldOut(examples, by_label, records.labels), kept
+    whole = replace(encoding, options=EncodeOptions(data.max_length + room, "truncate"))
+    by_label = [replace(whole, answer=name).encode(kept) for name in names]
+    groups = [one.examples for one in by_label]
+    check_positions([examples, *groups], positions)
+    findings = joined_findings(encoded.findings, *(one.findings for one in by_label))
+    return HeldOut(examples, groups, records.labels), kept, findings
 
 
-def encoder(
-    recipe: Recipe, records: Records, tokenizer: Any, renderer: Renderer, task: Task
-) -> Encoder:
-    """Records -> examples, as the recipe's ``data`` section says."""
-    options = EncodeOptions(recipe.data.max_length, recipe.data.on_too_long, tuple(records.labels))
-    return lambda part: task.encode_many(part, tokenizer, renderer, options)
+def _options(recipe: Recipe, records: Records) -> EncodeOptions:
+    data = recipe.data
+    return EncodeOptions(data.max_length, data.on_too_long, tuple(records.labels))
 
 
-def _all_too_long(places: Sequence[str], max_length: int) -> DataError:
+def _all_too_long(rows: LeftOut, max_length: int) -> DataError:
     return DataError(
         "No row is left: all are too long",
-        where=places[0] if places else None,
+        where=rows.places[0] if rows.places else None,
         expected=f"at most {max_length} tokens (`data.max_length`)",
     )
 
@@ -175,13 +173,6 @@ def trained_renderer(recipe: Recipe, records: Records, tokenizer: Any) -> Templa
     return TemplateRenderer(tokenizer, template, recipe.data.train_on)
 
 
-def with_answer(record: Record, answer: str) -> Record:
-    """The record with another last answer."""
-    turns = record.messages or ()
-    last: Message = {"role": "assistant", "content": answer}
-    return replace(record, messages=(*turns[:-1], last))
-
-
 def prompt_text(record: Record, renderer: Renderer) -> tuple[str, str, str]:
     """A held-out record as a question to the model.
 
@@ -196,22 +187,3 @@ def prompt_text(record: Record, renderer: Renderer) -> tuple[str, str, str]:
     question, answer = record.messages[:-1], record.messages[-1]
     shown = question[-1]["content"] if question else ""
     return renderer.prompt(question), shown, answer["content"]
-
-
-_ROWS_AT_ONCE = 1024
-
-
-def _encode_all(
-    records: Sequence[Record], encode: Encoder, too_long: list[str]
-) -> tuple[list[Example], list[Record]]:
-    examples: list[Example] = []
-    kept: list[Record] = []
-    for start in range(0, len(records), _ROWS_AT_ONCE):
-        part = records[start : start + _ROWS_AT_ONCE]
-        for record, encoded in zip(part, encode(part), strict=True):
-            if not encoded:
-                too_long.append(record.place)
-                continue
-            examples += encoded
-            kept.append(record)
-    return examples, kept

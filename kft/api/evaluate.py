@@ -14,7 +14,9 @@ from kft.api.dataset import prepare_held_out, trained_renderer
 from kft.api.loaded import with_labels
 from kft.api.measuring import Look, answer_rows, measure_rows, put_together, rows_to_measure
 from kft.api.opened import Opened, is_run, open_model, run_recipe
-from kft.api.records import file_sha256, read_records
+from kft.api.records import read_records
+from kft.data.content import same_content
+from kft.data.left_out import LeftOut
 from kft.errors import DataError, UsageError
 from kft.models.architecture import num_positions
 from kft.models.attention import use_document_attention
@@ -78,7 +80,7 @@ def require_same_rows(folder: Path) -> None:
     """
     environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
     for path, sha in environment["data_sha256"].items():
-        if not Path(path).is_file() or file_sha256(Path(path)) != sha:
+        if not same_content(Path(path), sha):
             raise DataError(
                 "The data has changed since the run, so its held-out rows can't be told any more",
                 where=path,
@@ -106,8 +108,8 @@ def measure_opened(opened: Opened, recipe: Recipe) -> Look:
         data = recipe.data.model_copy(update={"max_length": shorter})
         recipe = recipe.model_copy(update={"data": data})
     renderer = trained_renderer(recipe, records, opened.tokenizer)
-    held_out, kept = prepare_held_out(
-        recipe, records, opened.tokenizer, renderer, [], positions=positions
+    held_out, kept, _ = prepare_held_out(
+        recipe, records, opened.tokenizer, renderer, LeftOut(), positions=positions
     )
     if not held_out.examples:
         raise UsageError(

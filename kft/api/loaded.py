@@ -14,11 +14,14 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
 from kft.api.dataset import Prepared, prepare
+from kft.api.encoding import joined_findings
 from kft.api.learner import load_learner
 from kft.api.observer import Observer
-from kft.api.records import Records, read_records, texts_of
-from kft.api.row_checks import findings, held_out_findings, stop_on_errors
+from kft.api.records import Records, RecordTexts, read_records, texts_of
+from kft.api.row_checks import findings, stop_on_errors
+from kft.api.row_report import kept_report
 from kft.api.run_folder import device_name
+from kft.data.table import are_set, lengths
 from kft.errors import Finding, UsageError
 from kft.models.adapters import count_parameters
 from kft.models.architecture import check_architecture, num_positions, skeleton
@@ -155,7 +158,7 @@ def load_data(recipe: Recipe, task: Task) -> tuple[Any, Records, Any, Prepared]:
     if is_encoder(config) and task.answers_in_text:
         as_decoder(tokenizer)
     data = prepare(recipe, records, tokenizer, task, positions=num_positions(config))
-    return config, records, tokenizer, replace(data, findings=told)
+    return config, records, tokenizer, replace(data, findings=[*told, *data.findings])
 
 
 def _checked_tokenizer(recipe: Recipe, records: Records, config: Any) -> tuple[Any, list[Finding]]:
@@ -164,7 +167,7 @@ def _checked_tokenizer(recipe: Recipe, records: Records, config: Any) -> tuple[A
     report = examine(
         opened.tokenizer,
         config,
-        list(texts_of(records.train)),
+        RecordTexts(records.train),
         declared_class=opened.declared_class,
         published=opened.published,
     )
@@ -173,11 +176,15 @@ def _checked_tokenizer(recipe: Recipe, records: Records, config: Any) -> tuple[A
 
 
 def _looked_at(data: Prepared, records: Records, tokenizer: Any, task: Task) -> Prepared:
-    """The data with what its rows show; an error stops here, before weights are loaded."""
+    """The data with what its rows show; an error stops here, before weights are loaded.
+
+    Of the texts errors and warnings alone: a run is no place for notes, ``kft check`` tells them.
+    """
+    report, told = kept_report(records.train, data.held_out_records, records.labels)
     found = [
-        *data.findings,
+        *joined_findings(data.findings, told),
         *findings(data.train, tokenizer, answers_in_text=task.answers_in_text),
-        *held_out_findings(records.train, data.held_out_records),
+        *(finding for finding in report.findings if finding.severity != "note"),
     ]
     stop_on_errors(found)
     return replace(data, findings=found)
@@ -185,7 +192,7 @@ def _looked_at(data: Prepared, records: Records, tokenizer: Any, task: Task) -> 
 
 def with_labels(records: Records) -> Records:
     """The records with the names of their tags, where the recipe gives none."""
-    if records.labels or not any(record.tags for record in records.train):
+    if records.labels or not lengths(records.train, "tags").any():
         return records
     names = {
         tag for side in (records.train, records.held_out) for one in side for tag in one.tags or ()
@@ -195,7 +202,7 @@ def with_labels(records: Records) -> Records:
 
 def head_options(recipe: Recipe, records: Records, task: Task) -> HeadOptions:
     """What the task wants of the model's last layer, as the rows have it."""
-    several = any(record.label_ids is not None for record in records.train)
+    several = bool(are_set(records.train, "label_ids").any())
     labels = () if task.head != "classes" else tuple(records.labels or recipe.data.labels)
     return HeadOptions(task.head, labels, several, recipe.train.seed)
 

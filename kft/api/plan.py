@@ -8,6 +8,7 @@ from typing import Any
 
 from kft.data.batches import WindowPlan, length_key
 from kft.data.packing import Packing
+from kft.data.table import lengths
 from kft.recipe.schema import Recipe
 from kft.tasks.task import Example, Task
 
@@ -15,7 +16,7 @@ from kft.tasks.task import Example, Task
 def wants_packing(recipe: Recipe, task: Task) -> bool:
     """What ``data.packing`` asks for; ``auto`` packs where tokens are counted, not rows."""
     if recipe.data.packing == "auto":
-        return task.head == "language"
+        return task.head == "language" and not recipe.data.streaming
     return recipe.data.packing
 
 
@@ -30,7 +31,7 @@ def window_plan(recipe: Recipe, examples: Sequence[Example], *, packed: bool) ->
     section = recipe.train
     packing = None
     if packed:
-        packing = Packing([len(one.input_ids) for one in examples], recipe.data.max_length)
+        packing = Packing(lengths(examples), recipe.data.max_length)
     return WindowPlan(
         num_examples=len(examples),
         rows_per_batch=section.per_device_train_batch_size,

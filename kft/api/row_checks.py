@@ -6,8 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kft.api.row_report import report_on_rows
+import numpy as np
+
 from kft.api.token_report import count_tokens, token_findings
+from kft.data.left_out import LeftOut
+from kft.data.table import lengths
 from kft.errors import DataError, Finding, RecipeError
 from kft.tasks.task import Example, Record, Renderer
 
@@ -21,12 +24,12 @@ class Dataset:
     Args:
         examples: In file order.
         num_rows: Rows read, dropped ones included.
-        dropped: Reason -> places of the rows left out.
+        dropped: Reason -> the rows left out.
     """
 
     examples: Sequence[Example]
     num_rows: int
-    dropped: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    dropped: Mapping[str, LeftOut] = field(default_factory=dict)
 
 
 def check_template(name: str, records: Sequence[Record], renderer: Renderer) -> None:
@@ -60,8 +63,12 @@ def check_positions(groups: Sequence[Sequence[Example]], positions: int | None) 
     Raises:
         DataError: Naming the first row that is longer.
     """
-    for example in (example for group in groups for example in group):
-        if positions is not None and len(example.input_ids) > positions:
+    if positions is None:
+        return
+    for examples in groups:
+        longer = np.flatnonzero(lengths(examples) > positions)
+        if len(longer):
+            example = examples[int(longer[0])]
             raise DataError(
                 f"Row has {len(example.input_ids)} tokens, and the model {positions} positions",
                 where=example.place,
@@ -70,9 +77,9 @@ def check_positions(groups: Sequence[Sequence[Example]], positions: int | None) 
             )
 
 
-def nothing_left(files: Sequence[object], dropped: Mapping[str, Sequence[str]]) -> DataError:
+def nothing_left(files: Sequence[object], dropped: Mapping[str, LeftOut]) -> DataError:
     """The error for data whose rows were all left out."""
-    reasons = ", ".join(f"{len(places)} with {reason}" for reason, places in dropped.items())
+    reasons = ", ".join(f"{rows.count} with {reason}" for reason, rows in dropped.items())
     return DataError(
         "No row is left",
         where=", ".join(map(str, files)),
@@ -92,24 +99,11 @@ def findings(
     )
 
 
-def dropped_findings(dropped: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+def dropped_findings(dropped: Mapping[str, LeftOut]) -> Iterator[Finding]:
     """A note for each reason why rows were left out."""
-    for reason, places in dropped.items():
-        yield Finding("note", f"Rows left out: {reason}", where=places[0], count=len(places))
-
-
-def held_out_findings(train: Sequence[Record], held_out: Sequence[Record]) -> list[Finding]:
-    """What is wrong with the texts of both sides, and whether held-out rows were trained on.
-
-    Errors and warnings alone: a run is no place for notes, ``kft check`` tells them.
-    """
-    report = report_on_rows(
-        train,
-        held_out,
-        train_place=lambda row: train[row].place,
-        held_out_place=lambda row: held_out[row].place,
-    )
-    return [finding for finding in report.findings if finding.severity != "note"]
+    for reason, rows in dropped.items():
+        what = f"Rows left out: {reason}"
+        yield Finding("note", what, where=rows.places[0], count=rows.count)
 
 
 def stop_on_errors(found: Iterable[Finding]) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from kft.data.cache import cached, digest
 from kft.data.duplicates import TextKeys
 from kft.data.health import TextHealth
 from kft.data.label_balance import LabelCounts
+from kft.data.record_store import identity
 from kft.errors import Finding
 from kft.tasks.task import Record
 
@@ -17,6 +21,7 @@ PlaceOf = Callable[[int], str]
 
 FEW_ROWS = 10
 """Below this many held-out rows a difference can't be told from noise."""
+_REPORT = "report.json"
 _MANY_COPIES = 0.05
 _PARTS = {"user": "prompt", "assistant": "answer", "system": "system"}
 
@@ -32,12 +37,14 @@ class RowReport:
         text: As :meth:`kft.data.health.TextHealth.summary`.
         labels: As :meth:`kft.data.label_balance.LabelCounts.summary`; empty without labels.
         findings: The worst first.
+        label_findings: What the labels' numbers show.
     """
 
     rows: dict[str, Any]
     text: dict[str, Any]
     labels: dict[str, Any]
     findings: list[Finding]
+    label_findings: list[Finding]
 
 
 def report_on_rows(
@@ -71,7 +78,6 @@ def report_on_rows(
         *health.findings(),
         *_repeated_findings(trained, train_place),
         *_conflict_findings(trained, train_place),
-        *(counts.findings() if labels else ()),
         *_held_out_findings(trained, apart, train_place, held_out_place),
     ]
     rows = {
@@ -84,7 +90,46 @@ def report_on_rows(
         "leaked": len(leaked),
         "leaked_exactly": apart.num_exactly_in(trained),
     }
-    return RowReport(rows, health.summary(), counts.summary() if labels else {}, worst_first(found))
+    return RowReport(
+        rows,
+        health.summary(),
+        counts.summary() if labels else {},
+        worst_first(found),
+        counts.findings() if labels else [],
+    )
+
+
+def kept_report(
+    train: Sequence[Record], held_out: Sequence[Record], labels: Sequence[str]
+) -> tuple[RowReport, tuple[Finding, ...]]:
+    """Look at every row, or find what was seen of the same rows before.
+
+    Returns:
+        The report, and a note when it can't be kept for the next run.
+    """
+
+    def look() -> RowReport:
+        return report_on_rows(
+            train,
+            held_out,
+            train_place=lambda row: train[row].place,
+            held_out_place=lambda row: held_out[row].place,
+            labels=labels,
+        )
+
+    def write(folder: Path) -> None:
+        (folder / _REPORT).write_text(json.dumps(asdict(look())), encoding="utf-8")
+
+    sides = [identity(train), identity(held_out)]
+    if sides[0] is None:
+        return look(), ()
+    if sides[1] is None:  # few rows in a file of their own
+        sides[1] = {"rows": digest([asdict(record) for record in held_out])}
+    entry = cached("reports", {"sides": sides, "labels": list(labels)}, write)
+    plain = json.loads((entry.path / _REPORT).read_text(encoding="utf-8"))
+    for name in ("findings", "label_findings"):
+        plain[name] = [Finding(**finding) for finding in plain[name]]
+    return RowReport(**plain), entry.findings
 
 
 def parts_of(record: Record) -> Iterator[tuple[str, str]]:

@@ -242,7 +242,7 @@ def _facts(loaded: Loaded) -> dict[str, Any]:
         "trainable_parameters": trainable,
         "total_parameters": total,
         "train_rows": len(examples),
-        "dropped_rows": {reason: len(places) for reason, places in dropped.items()},
+        "dropped_rows": {reason: rows.count for reason, rows in dropped.items()},
         "tokens": tokens.summary(),
         "peak_memory_bytes": peak_memory_bytes(loaded.accelerator.device),
     }
@@ -257,7 +257,7 @@ def _export(loaded: Loaded, folder: Path, observer: Observer) -> dict[str, Any]:
     recipe = loaded.recipe
     if recipe.adapter.method == "full":
         observer.stage("saving and verifying the model")
-        examples = list(loaded.data.held_out.examples or loaded.data.train.examples)[:NUM_ROWS]
+        examples = (loaded.data.held_out.examples or loaded.data.train.examples)[:NUM_ROWS]
         batches = verification_batches(loaded.task, examples, loaded.tokenizer.pad_token_id)
         return export_full(loaded.model, loaded.tokenizer, recipe, folder, batches)
     if recipe.export.merge is False:

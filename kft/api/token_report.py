@@ -10,6 +10,7 @@ import numpy as np
 
 from kft.api.row_report import PlaceOf
 from kft.data.batches import WindowPlan
+from kft.data.table import Table
 from kft.data.token_counts import TokenCounts
 from kft.errors import Finding
 from kft.ops.losses import IGNORE_INDEX
@@ -29,15 +30,38 @@ def count_tokens(examples: Iterable[Example], *, answers_in_text: bool = True) -
         answers_in_text: Targets are tokens; else each row has one at least, its label.
     """
     fewest = 0 if answers_in_text else 1
-    counts, rows = TokenCounts(), iter(examples)
+    counts = TokenCounts()
+    for num_tokens, num_targets, was_truncated, end_is_target in _numbers(examples):
+        counts.add(num_tokens, np.maximum(fewest, num_targets), was_truncated, end_is_target)
+    return counts
+
+
+def _numbers(examples: Iterable[Example]) -> Iterator[tuple[np.ndarray, ...]]:
+    """Tokens, targets and the two flags of each example, a few thousand at a time."""
+    if isinstance(examples, Table):  # straight from the columns
+        columns = (
+            examples.lists("labels"),
+            *map(examples.flags, ("was_truncated", "end_is_target")),
+        )
+        for (labels, begins), was_truncated, end_is_target in zip(*columns, strict=True):
+            is_target = labels != IGNORE_INDEX
+            is_target[begins[:-1][np.diff(begins) > 0]] = False  # the first is never predicted
+            until = np.concatenate([[0], np.cumsum(is_target)])
+            yield (
+                np.diff(begins),
+                until[begins[1:]] - until[begins[:-1]],
+                was_truncated,
+                end_is_target,
+            )
+        return
+    rows = iter(examples)
     while part := list(islice(rows, _AT_ONCE)):
-        counts.add(
+        yield (
             np.array([len(example.input_ids) for example in part]),
-            np.array([max(fewest, _num_targets(example.labels)) for example in part]),
+            np.array([_num_targets(example.labels) for example in part]),
             np.array([example.was_truncated for example in part]),
             np.array([example.end_is_target for example in part]),
         )
-    return counts
 
 
 def _num_targets(labels: list[int]) -> int:

@@ -48,7 +48,7 @@ def text_encoding(file: Path | DataFile) -> str:
     A byte order mark wins; then comes UTF-8, then CP949, because UTF-8 Korean of more than a few
     lines never happens to be CP949, nor the other way round; then what charset-normalizer takes
     it for. One pass over the file where it is UTF-8; what was found is remembered as long as
-    size and time of the file stay the same.
+    size and time of the file stay the same. A file that is streamed is UTF-8 if its beginning is.
 
     Returns:
         Python's name, such as ``utf-8-sig``, ``utf-16``, ``utf-8``, ``cp949`` or ``shift_jis``.
@@ -66,7 +66,17 @@ def open_text(file: DataFile, newline: str = "\n") -> Iterator[TextIO]:
     """A text file, decoded in its own encoding while it is read."""
     encoding = text_encoding(file)
     with open_bytes(file) as stream:
-        yield io.TextIOWrapper(stream, encoding=encoding, newline=newline)
+        try:
+            yield io.TextIOWrapper(stream, encoding=encoding, newline=newline)
+        except UnicodeDecodeError as error:  # only where a file is streamed
+            broken = error.object[error.start : error.end].hex(" ")
+            raise DataError(
+                f"Bytes `{broken}` are not {encoding.upper()}, as the file's beginning is",
+                where=str(file),
+                expected="text in one encoding",
+                hint="Save the file as UTF-8, or leave `data.streaming` out to have its encoding "
+                "found.",
+            ) from error
 
 
 @lru_cache(maxsize=4096)
@@ -75,12 +85,14 @@ def _found_encoding(file: DataFile, size: int, mtime_ns: int) -> str:  # noqa: A
         head = stream.read(4)
     for mark, marked in _MARKS:
         if head.startswith(mark):
-            broken = _undecodable(file, marked)
+            broken = None if file.streamed else _undecodable(file, marked)
             if broken is None:
                 return marked
             what = f"The byte order mark says {marked.upper()}, and bytes `{broken.found}` are not"
             hint = "Save the file as UTF-8."
             raise DataError(what, where=f"{file}:{broken.line}", hint=hint)
+    if file.streamed and _begins_in_utf8(file):
+        return "utf-8"
     as_utf8 = _undecodable(file, "utf-8")
     if as_utf8 is None:
         return "utf-8"
@@ -98,6 +110,17 @@ def _found_encoding(file: DataFile, size: int, mtime_ns: int) -> str:  # noqa: A
         expected="text in one encoding",
         hint="Save the file as UTF-8.",
     )
+
+
+def _begins_in_utf8(file: DataFile) -> bool:
+    with open_bytes(file) as stream:
+        head = stream.read(_CHUNK_BYTES)
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    _refuse_nul(text, 1, file)
+    return True
 
 
 def _undecodable(file: DataFile, encoding: str) -> _Fault | None:

@@ -23,7 +23,11 @@ def hub_rows(source: HubDataset) -> Iterator[Row]:
 
     try:
         dataset = datasets.load_dataset(
-            source.path, name=source.config, split=source.split, revision=source.revision
+            source.path,
+            name=source.config,
+            split=source.split,
+            revision=source.revision,
+            streaming=source.streamed,
         )
     # Network errors are OSErrors; a wrong configuration or split is a ValueError.
     except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
@@ -43,12 +47,12 @@ def dataset_rows(dataset: Any, name: str) -> Iterator[Row]:
     """Rows of a ``datasets.Dataset``; labels that it has names for are given by name.
 
     Args:
-        dataset: The data set, of one split.
+        dataset: The data set, of one split; also an ``IterableDataset``.
         name: What places begin with.
     """
     names = {
         column: found
-        for column, feature in dataset.features.items()
+        for column, feature in (dataset.features or {}).items()  # a stream may know none
         if (found := _label_names(feature)) is not None
     }
     number = 0

@@ -38,7 +38,7 @@ class Packing:
         0.833
     """
 
-    def __init__(self, lengths: Sequence[int], capacity: int) -> None:
+    def __init__(self, lengths: Sequence[int] | np.ndarray, capacity: int) -> None:
         self._lengths = np.asarray(lengths, dtype=np.int64)
         if len(self._lengths) and not 1 <= self._lengths.min() <= self._lengths.max() <= capacity:
             raise ValueError(f"rows of 1 to {capacity} tokens can be packed")

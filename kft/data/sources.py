@@ -21,11 +21,13 @@ class DataFile:
         path: The file, or the zip archive that it lies in.
         member: Its name in the archive; ``None`` outside of one.
         weight: How often each of its rows is used, as :func:`copies` counts.
+        streamed: It is read only as far as rows are needed, and never as a whole before.
     """
 
     path: Path
     member: str | None = None
     weight: float = 1.0
+    streamed: bool = False
 
     def __str__(self) -> str:
         return str(self.path) if self.member is None else f"{self.path}/{self.member}"
@@ -45,13 +47,17 @@ class DataFile:
 
 @dataclass(frozen=True)
 class HubDataset:
-    """A data set on the Hugging Face hub; arguments as in :class:`SourceSection`."""
+    """A data set on the Hugging Face hub; arguments as in :class:`SourceSection`.
+
+    ``streamed``: rows come from the hub as they are needed, and none is kept.
+    """
 
     path: str
     config: str | None = None
     split: str = "train"
     revision: str | None = None
     weight: float = 1.0
+    streamed: bool = False
 
     def __str__(self) -> str:
         name = self.path if self.revision is None else f"{self.path}@{self.revision}"

@@ -96,9 +96,31 @@ def _held_out_rows_have_no_weight(recipe: Recipe) -> Iterator[Conflict]:
             )
 
 
+def _streams_have_an_end(recipe: Recipe) -> Iterator[Conflict]:
+    if recipe.data.streaming and recipe.train.max_steps is None:
+        yield Conflict(
+            "data.streaming",
+            "`data.streaming: true` needs `train.max_steps`, got none",
+            "the number of optimizer steps: it says how many rows are read",
+            "Write `train.max_steps`, or leave `data.streaming` out to read every row.",
+        )
+
+
+def _streams_count_rows(recipe: Recipe) -> Iterator[Conflict]:
+    if recipe.data.streaming and recipe.data.packing is True:
+        yield Conflict(
+            "data.packing",
+            "`data.packing: true` doesn't go with `data.streaming: true`",
+            "`auto` or `false`: how many rows fill the packed ones isn't known before they are read",
+            "Leave `data.packing` out; without `data.streaming` every row is read once, and packed.",
+        )
+
+
 DATA_RULES = (
     _columns_fit_the_format,
     _only_labels_have_several_columns,
     _labels_need_classes,
     _held_out_rows_have_no_weight,
+    _streams_have_an_end,
+    _streams_count_rows,
 )

@@ -196,10 +196,16 @@ class DataSection(Section):
         "auto",
         description="Fill rows of `max_length` tokens with several short ones that don't see "
         "each other; `train.per_device_train_batch_size` then counts filled rows. `auto`: on for "
-        "`causal_lm` and `masked_lm`, off where each row has one label.",
+        "`causal_lm` and `masked_lm`, off where each row has one label or rows are streamed.",
     )
     normalization: Literal["NFC", "none"] = Field(
         "NFC", description="Unicode form of the text; decomposed Hangul ruins most vocabularies."
+    )
+    streaming: bool = Field(
+        False,
+        description="Read only as many training rows as `train.max_steps` takes, from the files in "
+        "turn, a row from each: for corpora that are too long to be read to their end. Without "
+        "it every row is read once before training; memory holds few of them either way.",
     )
 
 

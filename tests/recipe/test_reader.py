@@ -320,6 +320,15 @@ VALUE_MESSAGES = {
 
         hint: Leave `weight` out.""",
     ),
+    "a stream without an end": (
+        section("data", "streaming: true"),
+        """\
+        error: `data.streaming: true` needs `train.max_steps`, got none
+          --> ko.yaml:5
+          expected: the number of optimizer steps: it says how many rows are read
+
+        hint: Write `train.max_steps`, or leave `data.streaming` out to read every row.""",
+    ),
     "several columns of text": (
         section("data", "columns: {text: [a, b], label: [c, d]}"),
         """\
