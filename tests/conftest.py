@@ -23,7 +23,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("OMP_NUM_THREADS", "2")  # torch's threads: the same sums on every machine
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same sums on every machine; workers share it
 os.environ.setdefault("MPLBACKEND", "Agg")
 # What tests read is never found in the user's own cache, nor left there.
 os.environ["KFT_CACHE"] = tempfile.mkdtemp(prefix="kft-tests-")

@@ -111,8 +111,8 @@ def _streams_count_rows(recipe: Recipe) -> Iterator[Conflict]:
         yield Conflict(
             "data.packing",
             "`data.packing: true` doesn't go with `data.streaming: true`",
-            "`auto` or `false`: how many rows fill the packed ones isn't known before they are read",
-            "Leave `data.packing` out; without `data.streaming` every row is read once, and packed.",
+            "`auto` or `false`: how many rows fill packed ones shows only when they are read",
+            "Leave `data.packing` out; without `data.streaming` every row is read, and packed.",
         )
 
 

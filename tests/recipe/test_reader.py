@@ -329,6 +329,15 @@ VALUE_MESSAGES = {
 
         hint: Write `train.max_steps`, or leave `data.streaming` out to read every row.""",
     ),
+    "a stream of packed rows": (
+        section("data", "streaming: true\n  packing: true") + "train:\n  max_steps: 5\n",
+        """\
+        error: `data.packing: true` doesn't go with `data.streaming: true`
+          --> ko.yaml:6
+          expected: `auto` or `false`: how many rows fill packed ones shows only when they are read
+
+        hint: Leave `data.packing` out; without `data.streaming` every row is read, and packed.""",
+    ),
     "several columns of text": (
         section("data", "columns: {text: [a, b], label: [c, d]}"),
         """\
