@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 import kft
-from kft.api.loaded import load_data
+from kft.api.preflight import load_data
 from kft.data.batches import epoch_order
 from kft.tasks.registry import choose_task
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from accelerate.utils import set_seed
 
-from kft.api.finetune import RecipeOrPath, as_recipe
+from kft.api.given import RecipeOrPath, as_recipe
 from kft.api.loaded import load
 from kft.api.observer import Observer, Silent
 from kft.api.run_folder import device_name

@@ -12,9 +12,9 @@ import transformers
 
 from kft.api.clean_copy import CleanCopy, write_clean_copy
 from kft.api.dataset import Prepared
-from kft.api.finetune import RecipeOrPath, as_recipe
-from kft.api.loaded import load_data
+from kft.api.given import RecipeOrPath, as_recipe
 from kft.api.plan import first_rows, plan_facts, wants_packing, window_plan
+from kft.api.preflight import load_data
 from kft.api.records import Records, train_files
 from kft.api.row_checks import dropped_findings
 from kft.api.row_report import kept_report, worst_first

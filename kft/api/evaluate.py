@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from kft.api.dataset import prepare_held_out, trained_renderer
-from kft.api.loaded import with_labels
 from kft.api.measuring import Look, answer_rows, measure_rows, put_together, rows_to_measure
 from kft.api.opened import Opened, is_run, open_model, run_recipe
+from kft.api.preflight import with_labels
 from kft.api.records import read_records
 from kft.data.content import same_content
 from kft.data.left_out import LeftOut

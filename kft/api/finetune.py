@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from kft.api.given import RecipeOrPath, as_recipe
 from kft.api.observer import Observer, Silent
-from kft.api.paths import with_home
 from kft.api.run import Run, load_run
 from kft.api.session import run_steps
-from kft.recipe.reader import Overrides, override_recipe, read_recipe
-from kft.recipe.schema import Recipe
+from kft.recipe.reader import Overrides
 from kft.train.loop import StepStats
-
-RecipeOrPath = Recipe | str | Path
-
-
-def as_recipe(recipe_or_path: RecipeOrPath, overrides: Overrides | None = None) -> Recipe:
-    """The recipe of a path or of an object, with overrides.
-
-    Raises:
-        RecipeError: If it can't be read or doesn't make sense.
-    """
-    if not isinstance(recipe_or_path, Recipe):
-        return with_home(read_recipe(recipe_or_path, overrides))
-    recipe = override_recipe(recipe_or_path, overrides) if overrides else recipe_or_path
-    return with_home(recipe)
 
 
 def finetune(

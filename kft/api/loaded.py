@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,34 +13,17 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
-from kft.api.dataset import Prepared, prepare
-from kft.api.encoding import joined_findings
+from kft.api.dataset import Prepared
 from kft.api.learner import load_learner
 from kft.api.observer import Observer
-from kft.api.records import Records, RecordTexts, read_records, texts_of
-from kft.api.row_checks import findings, stop_on_errors
-from kft.api.row_report import kept_report
+from kft.api.preflight import head_options, load_data, looked_at
+from kft.api.records import Records
 from kft.api.run_folder import device_name
-from kft.data.table import are_set, lengths
 from kft.errors import Finding, UsageError
 from kft.models.adapters import count_parameters
-from kft.models.architecture import check_architecture, num_positions, skeleton
-from kft.models.checkpoint_files import check_weight_files, is_pickled
-from kft.models.decoders import as_decoder, fit_attention, is_encoder
-from kft.models.guard import examine, require
-from kft.models.heads import (
-    HeadOptions,
-    configure_head,
-)
-from kft.models.loader import (
-    load_config,
-)
-from kft.models.new_tokenizer import train_tokenizer
+from kft.models.checkpoint_files import is_pickled
 from kft.models.precision import compute_dtype, dtype_name, weights_dtype
 from kft.models.quiet import silence_transformers
-from kft.models.saved_adapter import check_saved_adapter
-from kft.models.target_modules import check_adapter
-from kft.models.tokenizer import open_tokenizer
 from kft.recipe.schema import Recipe
 from kft.tasks.inputs import plain_model
 from kft.tasks.registry import choose_task
@@ -100,7 +83,7 @@ def load(recipe: Recipe, observer: Observer) -> Loaded:
         task.answers_in_text and records.layout.format != "text"
     ):  # running text has no turns to render
         tokenizer.chat_template = data.renderer.chat_template
-    data = _looked_at(data, records, tokenizer, task)
+    data = looked_at(data, records, tokenizer, task)
     for finding in data.findings:
         observer.finding(finding)
     if is_pickled(Path(recipe.model.name_or_path)):
@@ -137,88 +120,6 @@ def load(recipe: Recipe, observer: Observer) -> Loaded:
         recipe, task, records, data, tokenizer, model, accelerator, dtype, choices,
         unpadded=learner.unpadded, packed=learner.packed,
     )  # fmt: skip
-
-
-def load_data(recipe: Recipe, task: Task) -> tuple[Any, Records, Any, Prepared]:
-    """Everything that is known without weights: configuration, rows, tokenizer, examples.
-
-    Raises:
-        KftError: With exit code 2 for the first thing that can't be used.
-    """
-    records = with_labels(read_records(recipe))
-    config = load_config(recipe.model)
-    fit_attention(config, task.auto_class, recipe.model.attention)
-    configure_head(config, head_options(recipe, records, task), task.auto_class)
-    _check_model(recipe, config, task)
-    told: list[Finding] = []
-    if recipe.model.tokenizer == "train":
-        tokenizer = train_tokenizer(texts_of(records.train), config)
-    else:
-        tokenizer, told = _checked_tokenizer(recipe, records, config)
-    if is_encoder(config) and task.answers_in_text:
-        as_decoder(tokenizer)
-    data = prepare(recipe, records, tokenizer, task, positions=num_positions(config))
-    return config, records, tokenizer, replace(data, findings=[*told, *data.findings])
-
-
-def _checked_tokenizer(recipe: Recipe, records: Records, config: Any) -> tuple[Any, list[Finding]]:
-    """The tokenizer, what was mended in it, and what the guard noticed; or its refusal."""
-    opened = open_tokenizer(recipe.model)
-    report = examine(
-        opened.tokenizer,
-        config,
-        RecordTexts(records.train),
-        declared_class=opened.declared_class,
-        published=opened.published,
-    )
-    require(report)
-    return opened.tokenizer, [*opened.findings, *report.findings]
-
-
-def _looked_at(data: Prepared, records: Records, tokenizer: Any, task: Task) -> Prepared:
-    """The data with what its rows show; an error stops here, before weights are loaded.
-
-    Of the texts errors and warnings alone: a run is no place for notes, ``kft check`` tells them.
-    """
-    report, told = kept_report(records.train, data.held_out_records, records.labels)
-    found = [
-        *joined_findings(data.findings, told),
-        *findings(data.train, tokenizer, answers_in_text=task.answers_in_text),
-        *(finding for finding in report.findings if finding.severity != "note"),
-    ]
-    stop_on_errors(found)
-    return replace(data, findings=found)
-
-
-def with_labels(records: Records) -> Records:
-    """The records with the names of their tags, where the recipe gives none."""
-    if records.labels or not lengths(records.train, "tags").any():
-        return records
-    names = {
-        tag for side in (records.train, records.held_out) for one in side for tag in one.tags or ()
-    }
-    return replace(records, labels=sorted(names, key=lambda name: (name != "O", name)))
-
-
-def head_options(recipe: Recipe, records: Records, task: Task) -> HeadOptions:
-    """What the task wants of the model's last layer, as the rows have it."""
-    several = bool(are_set(records.train, "label_ids").any())
-    labels = () if task.head != "classes" else tuple(records.labels or recipe.data.labels)
-    return HeadOptions(task.head, labels, several, recipe.train.seed)
-
-
-def _check_model(recipe: Recipe, config: Any, task: Task) -> None:
-    """What the checkpoint's files and its modules' shapes say, before its weights are read."""
-    check_architecture(config, task.auto_class, recipe.model.attention)
-    folder, section = Path(recipe.model.name_or_path), recipe.adapter
-    if recipe.model.init == "pretrained" and folder.is_dir():
-        check_weight_files(folder)
-    if section.method != "full" and section.start_from is not None:
-        check_saved_adapter(Path(section.start_from), recipe.model.name_or_path)
-    if not recipe.model.trust_remote_code:  # a checkpoint's own code may compute as it is built
-        model = skeleton(config, recipe.model, task.auto_class)
-        if section.method != "full" and section.start_from is None:
-            check_adapter(model, section)
 
 
 def make_accelerator(recipe: Recipe) -> Accelerator:

@@ -14,8 +14,8 @@ import psutil
 import torch
 
 from kft.api.dataset import verification_examples
-from kft.api.loaded import head_options, with_labels
 from kft.api.opened import run_recipe, trained_part
+from kft.api.preflight import head_options, with_labels
 from kft.api.records import read_records
 from kft.errors import UsageError
 from kft.export.merge import (

@@ -4,9 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Any
 
 from kft.ops.losses import IGNORE_INDEX
 from kft.tasks.task import Rendered, Tokenizer
+
+
+def ids_of(texts: Sequence[str], tokenizer: Any, *, with_specials: bool) -> list[list[int]]:
+    """Token ids of each text, whole and unpadded, as ``tokenizer(text).input_ids`` gives them.
+
+    A fast tokenizer's own library is asked for nothing but ids, which takes three quarters of
+    the time.
+
+    Args:
+        texts: Any number of them.
+        tokenizer: A transformers tokenizer.
+        with_specials: The tokens around a text, as the tokenizer puts them.
+    """
+    if not texts:
+        return []
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not getattr(tokenizer, "is_fast", False) or backend is None:
+        slow: list[list[int]] = tokenizer(list(texts), add_special_tokens=with_specials).input_ids
+        return slow
+    backend.no_truncation()  # what its file or an earlier call may have left
+    backend.no_padding()
+    encodings = backend.encode_batch_fast(list(texts), add_special_tokens=with_specials)
+    return [encoding.ids for encoding in encodings]
 
 
 def text_ids(texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
@@ -20,7 +44,7 @@ def text_ids(texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
         return []
     start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     end = tokenizer.eos_token_id
-    encoded: list[list[int]] = tokenizer(list(texts)).input_ids
+    encoded = ids_of(texts, tokenizer, with_specials=True)
     for ids in encoded:
         if start is not None and ids[:1] != [start]:
             ids.insert(0, start)
@@ -51,7 +75,7 @@ def encode_pieces(
     is_encoder = end is not None and getattr(tokenizer, "sep_token_id", None) == end
     texts = [list(accumulate(text for text, _ in talk.pieces)) for talk in conversations]
     flat = [text for talk in texts for text in talk]
-    wholes = iter(tokenizer(flat, add_special_tokens=False).input_ids if flat else [])
+    wholes = iter(ids_of(flat, tokenizer, with_specials=False))
     encoded: list[tuple[list[int], list[int]]] = []
     for talk in conversations:
         input_ids: list[int] = []
