@@ -21,7 +21,7 @@ quickstart: .venv/ready-run
 	$(BIN)/kft finetune recipes/quickstart.yaml
 
 test: .venv/ready-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-all: .venv/ready-test
 	$(BIN)/python -m pytest -m "not gpu and not network"

@@ -30,7 +30,7 @@ output_dir: runs/one
 HELP = """\
 Usage: kft [OPTIONS] [COMMAND] [ARGS]...
 
-  Fine-tune Korean GPT checkpoints, and prove what came out.
+  Fine-tune Korean GPT and BERT checkpoints, and prove what came out.
 
 Options:
   --version    Show the version and exit.
@@ -48,6 +48,7 @@ Commands:
   schema    Print every key of a recipe with its meaning and default.
   presets   List Korean checkpoints with licence and memory needed, or...
   init      Write a commented recipe for a checkpoint and a file of rows.
+  bench     Time a few steps of a recipe; writes nothing.
 """
 
 
@@ -92,7 +93,7 @@ def test_a_misspelt_command() -> None:
     assert done.stderr == (
         "error: Unknown command `finetun`\n"
         "  expected: one of `finetune`, `check`, `evaluate`, `generate`, `merge`, `verify`, "
-        "`report`, `schema`, `presets`, `init`\n"
+        "`report`, `schema`, `presets`, `init`, `bench`\n"
         "\n"
         "hint: Did you mean `kft finetune`?\n"
     )
@@ -238,7 +239,7 @@ def test_it_answers_at_once(
             ["\x1b[2J"],
             "error: Unknown command `\\x1b[2J`\n"
             "  expected: one of `finetune`, `check`, `evaluate`, `generate`, `merge`, `verify`, "
-            "`report`, `schema`, `presets`, `init`\n",
+            "`report`, `schema`, `presets`, `init`, `bench`\n",
         ),
     ],
 )

@@ -18,7 +18,10 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if "nsmc" in name else []) for name in FILES],
+)
 def test_a_real_file_is_checked_as_it_is(name: str, real_data: Path, tmp_path: Path) -> None:
     layout, num_rows, overrides = FILES[name]
     recipe = tmp_path / "recipe.yaml"
@@ -38,6 +41,7 @@ def test_a_real_file_is_checked_as_it_is(name: str, real_data: Path, tmp_path: P
         assert dropped.count == 3
 
 
+@pytest.mark.slow
 def test_a_few_steps_on_real_rows_help(real_data: Path, tmp_path: Path) -> None:
     source = (real_data / "data" / "chatbot" / "ChatbotData.csv").read_text(encoding="utf-8")
     rows = tmp_path / "chat.csv"

@@ -60,7 +60,7 @@ def takes_recipe(command: Command) -> Command:
 @takes_traceback
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Fine-tune Korean GPT checkpoints, and prove what came out."""
+    """Fine-tune Korean GPT and BERT checkpoints, and prove what came out."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 

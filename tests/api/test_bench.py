@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from kft.api.bench import bench
 from kft.bench import ProductWeights, matmul_peak, product_weights
 from kft.cli.bench import bench_text
+from kft.cli.main import run_words
 from kft.errors import UsageError
 from kft.models.adapters import add_adapter
 from kft.recipe.schema import AdapterSection
@@ -70,12 +69,14 @@ def test_a_run_that_is_too_short_is_refused(
 
 
 def test_the_command_prints_json(
-    tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows
+    tiny_gpt: Path,
+    recipe_file: RecipeFile,
+    korean_rows: Rows,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = recipe_file(tiny_gpt, korean_rows)
-    words = [sys.executable, "-m", "kft", "bench", str(path), "--steps", "1", "--json"]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["steps"] == 1
+    assert run_words(["bench", str(path), "--steps", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 1
 
 
 def test_the_table() -> None:
