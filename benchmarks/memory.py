@@ -39,7 +39,7 @@ CASES: dict[str, dict[str, Any]] = {
         **LANGUAGE, "model": "mini", "data.max_length": 256, "train.per_device_train_batch_size": 16,
     },
     "ko-gpt-mini, all weights": {
-        **LANGUAGE, "model": "mini", "data.max_length": 256, "adapter.method": "full",
+        **LANGUAGE, "model": "mini", "data.max_length": 256, "adapter.method": "full", "export.dtype": "float32",
         "train.per_device_train_batch_size": 16,
     },
     "KoGPT2 shape, LoRA, float32": {

@@ -1,0 +1,322 @@
+"""How much memory a run will take, from numbers alone: nothing is loaded, nothing is tried.
+
+On a CPU what is planned is the process's resident memory at its highest until training ends; on
+CUDA the bytes that torch has allocated there. What merging takes afterwards is not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from kft.models.sizes import Kept, ModelSizes
+
+CHUNK_BYTES = 2**26
+"""float32 logits held at once; a test holds it equal to ``kft.ops.head_loss``."""
+SHARE = 0.9
+"""Of the memory there is, the share that a plan may fill: it may be wrong by a tenth."""
+MOST_ROWS = 64
+"""Rows of a micro-batch that ``auto`` chooses at most: more of them are no faster."""
+FEWEST_STEPS = 100
+"""Optimizer steps that ``auto`` leaves a run, where there are rows enough for them."""
+PROCESS_GROWTH = 20 * 10**6
+"""Bytes that a CPU process grows by between planning and training, weights apart: the optimizer's
+and accelerate's modules, threads, buffers of matrix products (docs/evidence/memory.md)."""
+SCATTER = 0.03
+"""Share of a step's arrays that the C library's allocator holds beyond them on a CPU: pieces too
+small for the next array (docs/evidence/memory.md)."""
+
+_FLOAT32 = 4
+_LOGIT_COPIES = 2  # logits, and their exponentials while these are summed
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """The largest micro-batch of a run.
+
+    Args:
+        tokens: All of it, padding too.
+        targets: Tokens of it that have a target.
+    """
+
+    tokens: int
+    targets: int
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a run holds its numbers.
+
+    Args:
+        device: Where it computes.
+        weight_bytes: Of a frozen weight that is not quantized.
+        computed_bytes: Of a number in the precision of computation.
+        stream_bytes: Of a number of the hidden states between the blocks.
+        file_bytes: Of a weight in the checkpoint's file; 0 where weights are drawn.
+        quantization: As ``model.quantization``.
+        double_quant: As ``model.double_quant``.
+        optim: As ``train.optim``.
+        recomputes: Gradient checkpointing.
+        eval_tokens: Tokens of the largest evaluation batch.
+        process_bytes: What the process holds already; 0 on CUDA.
+    """
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    weight_bytes: int = 4
+    computed_bytes: int = 4
+    stream_bytes: int = 4
+    file_bytes: int = 4
+    quantization: str = "none"
+    double_quant: bool = True
+    optim: str = "adamw"
+    recomputes: bool = False
+    eval_tokens: int = 0
+    process_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes that a run needs, by what needs them.
+
+    Args:
+        process: What the process holds whatever is trained: Python, libraries, rows. 0 on CUDA.
+        weights: Frozen weights, quantized or not, with their constants.
+        adapter: What is trained, float32; with ``method: full`` all weights.
+        gradients: Of what is trained, float32.
+        optimizer: Its state.
+        activations: Kept for the backward pass by the largest micro-batch.
+        logits: What the language head and its loss need beside those.
+        backward: What the backward pass needs beside them, where it needs most.
+        allocator: Held by the allocator beyond what was asked for.
+        loading: The whole while weights are loaded.
+        evaluation: The whole while held-out rows are measured.
+    """
+
+    process: int
+    weights: int
+    adapter: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    backward: int
+    allocator: int
+    loading: int
+    evaluation: int
+
+    @property
+    def training(self) -> int:
+        """The whole while training; logits and the backward pass never stand there together."""
+        held = self.process + self.weights + self.adapter + self.gradients + self.optimizer
+        return held + self.activations + max(self.logits, self.backward) + self.allocator
+
+    @property
+    def total(self) -> int:
+        """The most that is needed at once."""
+        return max(self.training, self.loading, self.evaluation)
+
+    @property
+    def phase(self) -> str:
+        """When that is: ``training``, ``loading`` or ``evaluation``."""
+        phases = {
+            "training": self.training, "loading": self.loading, "evaluation": self.evaluation
+        }  # fmt: skip
+        return max(phases, key=lambda name: phases[name])
+
+
+def quantized_bytes(quantization: str, *, double_quant: bool) -> float:
+    """Bytes of a quantized weight with its share of the constants.
+
+    4-bit weights have a float32 for each 64 of them; doubly quantized one byte for each 64, and
+    a float32 for each 256 of those.
+
+    Source:
+        Dettmers et al. 2023, "QLoRA: Efficient Finetuning of Quantized LLMs", section 3.
+
+    Example:
+        >>> 8 * quantized_bytes("nf4", double_quant=True)  # bits
+        4.126953125
+    """
+    if quantization == "int8":
+        return 1.0
+    return 0.5 + (1 / 64 + 4 / (64 * 256) if double_quant else 4 / 64)
+
+
+def plan_memory(sizes: ModelSizes, batch: MicroBatch, setting: Setting) -> MemoryPlan:
+    """What a run needs.
+
+    Args:
+        sizes: The model and its adapter.
+        batch: The largest micro-batch.
+        setting: How numbers are held.
+    """
+    each = quantized_bytes(setting.quantization, double_quant=setting.double_quant)
+    weights = round(sizes.frozen * setting.weight_bytes + sizes.quantized * each)
+    trained = sizes.trained * _FLOAT32
+    optimizer = optimizer_bytes(sizes, setting.optim)
+    activations = activation_bytes(sizes, batch.tokens, setting)
+    logits = logit_bytes(sizes, batch, setting.computed_bytes)
+    largest = sizes.largest_layer * setting.computed_bytes if sizes.quantized else 0
+    # The gradient of the widest array, and of the hidden states of which it is made.
+    working = (sizes.inner + 3 * sizes.width) * batch.tokens * setting.computed_bytes + largest
+    allocator = 0
+    if setting.device == "cpu":
+        allocator = round(SCATTER * (activations + max(logits, working))) + PROCESS_GROWTH
+    growth = PROCESS_GROWTH if setting.device == "cpu" else 0
+    held = setting.process_bytes + weights + trained + growth
+    return MemoryPlan(
+        process=setting.process_bytes,
+        weights=weights,
+        adapter=trained,
+        gradients=trained,
+        optimizer=optimizer,
+        activations=activations,
+        logits=logits,
+        backward=working,
+        allocator=allocator,
+        loading=held + _loading_bytes(sizes, setting),
+        evaluation=held + optimizer + _evaluation_bytes(sizes, setting),
+    )
+
+
+def optimizer_bytes(sizes: ModelSizes, optim: str) -> int:
+    """Two means of each trained weight.
+
+    float32; or a byte each, and two float32 for each 256 of them, where the tensor is large
+    enough for bitsandbytes to do so.
+    """
+    if optim == "adamw":
+        return sizes.trained * 2 * _FLOAT32
+    large = sizes.trained - sizes.small_trained
+    return sizes.small_trained * 2 * _FLOAT32 + round(large * (2 + 2 * _FLOAT32 / 256))
+
+
+def activation_bytes(sizes: ModelSizes, tokens: int, setting: Setting) -> int:
+    """What is kept for the backward pass.
+
+    With gradient checkpointing the input of each block, and all that the largest one keeps; else
+    all that each keeps. Weights in another precision than that of computation are kept once
+    more, as they were computed with.
+    """
+
+    def numbers(kept: Kept) -> int:
+        return (
+            kept.computed * setting.computed_bytes
+            + kept.stream * setting.stream_bytes
+            + kept.float32 * _FLOAT32
+        )
+
+    per_block = [numbers(kept) for kept in sizes.blocks]
+    per_token = numbers(sizes.outside) + sum(per_block)
+    copies = 0
+    if setting.weight_bytes != setting.computed_bytes:
+        copies = (sizes.adapted or sizes.trained) * setting.computed_bytes
+    if setting.recomputes:
+        inputs = len(per_block) * sizes.width * setting.stream_bytes
+        per_token = numbers(sizes.outside) + inputs + max(per_block, default=0)
+        copies //= max(len(per_block), 1)
+    return per_token * tokens + copies
+
+
+def logit_bytes(sizes: ModelSizes, batch: MicroBatch, computed_bytes: int) -> int:
+    """What the language head and its loss hold at once.
+
+    In chunks: a chunk's logits twice in float32, the hidden states of the targets and their
+    gradient, and the gradient of a head that is trained. Otherwise three arrays of logits of the
+    targets, or those of every position and two of the targets.
+    """
+    words, width = sizes.vocabulary, sizes.width
+    if not words:
+        return 0
+    if not sizes.head_is_cut:
+        return _FLOAT32 * words * max(3 * batch.targets, batch.tokens + 2 * batch.targets)
+    rows = min(batch.targets, max(16, CHUNK_BYTES // (_FLOAT32 * words)))
+    head = words * width * _FLOAT32 if sizes.head_is_trained else 0
+    return (
+        _LOGIT_COPIES * rows * words * _FLOAT32 + 2 * batch.targets * width * computed_bytes + head
+    )
+
+
+def _loading_bytes(sizes: ModelSizes, setting: Setting) -> int:
+    """Beside the weights: the pages of the file that is mapped, where they are converted."""
+    if setting.device == "cuda":
+        return 0
+    if setting.quantization == "none" and setting.file_bytes == setting.weight_bytes:
+        return 0
+    return sizes.file * setting.file_bytes
+
+
+def _evaluation_bytes(sizes: ModelSizes, setting: Setting) -> int:
+    """Without a backward pass: the widest arrays of one block, and a chunk of logits."""
+    arrays = (2 * sizes.inner + 4 * sizes.width) * setting.eval_tokens * setting.computed_bytes
+    if not sizes.vocabulary:
+        return arrays
+    rows = min(setting.eval_tokens, max(16, CHUNK_BYTES // (_FLOAT32 * sizes.vocabulary)))
+    if not sizes.head_is_cut:
+        rows = setting.eval_tokens
+    return arrays + _LOGIT_COPIES * rows * sizes.vocabulary * _FLOAT32
+
+
+def fits(plan: MemoryPlan, free_bytes: int) -> bool:
+    """Whether a plan needs no more than :data:`SHARE` of what there is.
+
+    Args:
+        plan: What is needed, with what the process holds already.
+        free_bytes: What is free beside that.
+    """
+    return plan.total <= SHARE * (plan.process + free_bytes)
+
+
+def largest_rows(plan_of: Callable[[int], MemoryPlan], free_bytes: int, most: int) -> int:
+    """The largest number of rows, up to ``most``, with which a run fits; 0 when none does.
+
+    Args:
+        plan_of: The plan for a number of rows; needs no less for more of them.
+        free_bytes: As for :func:`fits`.
+        most: At least 1.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> def plan_of(rows):
+        ...     return SimpleNamespace(total=100 + 10 * rows, process=100)
+        >>> largest_rows(plan_of, free_bytes=100, most=64)  # 0.9 of 200 is 180
+        8
+    """
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if fits(plan_of(middle), free_bytes):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def automatic_rows(
+    largest: int, num_rows: int, *, accumulation: int, epochs: float, max_steps: int | None
+) -> int:
+    """What ``train.per_device_train_batch_size: auto`` becomes.
+
+    The largest power of two that fits, is at most :data:`MOST_ROWS`, and leaves the run at least
+    :data:`FEWEST_STEPS` steps, or with ``max_steps`` no more of an epoch in a step than it has
+    rows for; at least 1. A power of two, so that a little more or less free memory does not
+    make another run of it.
+
+    Args:
+        largest: That fits, from :func:`largest_rows`.
+        num_rows: Rows of an epoch, packed ones where they are packed.
+        accumulation: Micro-batches of a step.
+        epochs: Passes over the rows.
+        max_steps: Steps of the run, when the recipe says so.
+
+    Example:
+        >>> automatic_rows(50, 10_000, accumulation=1, epochs=3, max_steps=None)
+        32
+        >>> automatic_rows(50, 400, accumulation=1, epochs=3, max_steps=None)  # 1,200 / 100
+        8
+    """
+    used = num_rows * epochs / FEWEST_STEPS if max_steps is None else num_rows
+    most = min(largest, MOST_ROWS, int(used / accumulation))
+    return 1 << max(most, 1).bit_length() - 1
