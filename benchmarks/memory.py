@@ -32,7 +32,12 @@ LANGUAGE = {
     "evaluate.max_new_tokens": 4,
 }
 CLASSES = {"task": "sequence_classification", "data.format": "classification"}
-FEW = {"train.max_steps": 2, "evaluate.max_rows": 16, "train.save_steps": None, "export.merge": False}
+FEW = {
+    "train.max_steps": 2,
+    "evaluate.max_rows": 16,
+    "train.save_steps": None,
+    "export.merge": False,
+}
 
 CASES: dict[str, dict[str, Any]] = {
     "ko-gpt-mini, LoRA": {
@@ -198,7 +203,10 @@ def main() -> None:
             found = measure(name, Path(folder))
             print(name, flush=True)
             for stage, peak in found["stages"].items():
-                print(f"   {stage:28} {found['begin'].get(stage, 0) / 1e6:8.0f} {peak / 1e6:8.0f}", flush=True)
+                print(
+                    f"   {stage:28} {found['begin'].get(stage, 0) / 1e6:8.0f} {peak / 1e6:8.0f}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

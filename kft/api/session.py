@@ -12,11 +12,12 @@ from accelerate.utils import set_seed
 
 from kft.api.before_after import answer_again, measure_held_out, sample_answers, write_rows
 from kft.api.loaded import Loaded, load
+from kft.api.memory import memory_facts
 from kft.api.merge import NUM_ROWS, export_full, has_room, merge, verification_batches
 from kft.api.observer import Observer, Sample
 from kft.api.paths import absolute
 from kft.api.plan import window_plan
-from kft.api.resuming import last_checkpoint, require_same_run
+from kft.api.resuming import chosen_rows, last_checkpoint, require_same_run
 from kft.api.run_folder import (
     base_record,
     create,
@@ -90,7 +91,7 @@ def run_steps(recipe: Recipe, observer: Observer, *, resume: bool = False) -> It
 def _run_steps(
     recipe: Recipe, folder: Path, observer: Observer, *, goes_on: bool
 ) -> Iterator[StepStats]:
-    loaded = load(recipe, observer)
+    loaded = load(recipe, observer, chosen_rows(folder) if goes_on else None)
     recipe = loaded.recipe
     if goes_on:
         require_same_run(folder, recipe, loaded.records.files_sha256)
@@ -132,6 +133,7 @@ def _run_steps(
     if base and tuned:
         write_rows(folder / "held_out.jsonl", loaded, base, tuned)
     observer.evaluation("tuned", result)
+    observer.facts(memory_facts(result))
     observer.samples(finished)
     try:
         result["verification"] = _export(loaded, folder, observer)
@@ -143,7 +145,8 @@ def _run_steps(
 def prepare_training(loaded: Loaded) -> Training:
     """The model with its loss and the optimizer, prepared by accelerate, and the steps' rows."""
     recipe, model = loaded.recipe, loaded.model
-    plan = window_plan(recipe, loaded.data.train.examples, packed=loaded.packed)
+    rows = loaded.memory.rows if loaded.memory else None
+    plan = window_plan(recipe, loaded.data.train.examples, packed=loaded.packed, rows=rows)
     way = logits_from(model, fast=recipe.train.fast_paths)
     module = loaded.task.with_loss(model, logits_from=way)
     module, optimizer = loaded.accelerator.prepare(module, make_optimizer(model, recipe.train))
@@ -233,6 +236,7 @@ def _result(
         "total_parameters": total,
         "train_rows": len(loaded.data.train.examples),
         "peak_memory_bytes": peak_memory_bytes(loaded.accelerator.device),
+        "predicted_memory_bytes": loaded.memory.plan.total if loaded.memory else None,
         "samples": [asdict(sample) for sample in samples],
     }
 

@@ -192,7 +192,9 @@ def _whole_modules(model: Any, section: AdapterSection) -> list[nn.Module]:
 def _blocks(model: Any) -> Iterator[tuple[str, nn.Module]]:
     """The blocks with their names: the entries of the longest list of modules that are no list."""
     lists = [
-        (name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList)
     ]
     if lists:
         name, found = max(lists, key=lambda pair: len(pair[1]))

@@ -54,7 +54,7 @@ class Setting:
         weight_bytes: Of a frozen weight that is not quantized.
         computed_bytes: Of a number in the precision of computation.
         stream_bytes: Of a number of the hidden states between the blocks.
-        file_bytes: Of a weight in the checkpoint's file; 0 where weights are drawn.
+        file_bytes: Of the checkpoint's weight files; 0 where weights are drawn.
         quantization: As ``model.quantization``.
         double_quant: As ``model.double_quant``.
         optim: As ``train.optim``.
@@ -67,7 +67,7 @@ class Setting:
     weight_bytes: int = 4
     computed_bytes: int = 4
     stream_bytes: int = 4
-    file_bytes: int = 4
+    file_bytes: int = 0
     quantization: str = "none"
     double_quant: bool = True
     optim: str = "adamw"
