@@ -1,12 +1,9 @@
-"""The memory plan of a recipe: what it needs, what there is, and what to change when it won't fit."""
+"""The memory plan of a recipe: what it needs, what there is, what to change when it won't fit."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,38 +11,25 @@ import torch
 
 from kft.api.dataset import Prepared
 from kft.api.observer import Observer
-from kft.api.plan import wants_packing
-from kft.data.packing import Packing
+from kft.api.planner import Planner
 from kft.errors import Finding, MemoryPlanError
-from kft.models.architecture import skeleton
-from kft.models.checkpoint_files import weight_file_bytes
-from kft.models.precision import compute_dtype, weights_dtype
-from kft.models.sizes import ModelSizes, Ways, model_sizes
 from kft.recipe.reader import override_recipe
-from kft.recipe.schema import AdapterSection, Recipe
-from kft.tasks.language_loss import head_parts
+from kft.recipe.schema import Recipe
 from kft.tasks.task import Example, Task
 from kft.train.free_memory import free_bytes, held_bytes
 from kft.train.memory import (
+    SHARE,
     MemoryPlan,
-    Setting,
     automatic_rows,
     fits,
     largest_rows,
-    plan_memory,
 )
-from kft.train.micro_batch import Lengths, largest_batch, largest_evaluation, packed_batch
+from kft.train.micro_batch import Lengths
 
 _SHORTEST = 64
 """Tokens below which no shorter `data.max_length` is proposed."""
 _SEARCHED = 1024
 """Rows up to which the largest number that fits is looked for."""
-_RESHAPED = ("final_logit_softcapping", "logit_scale", "logits_scaling", "logit_softcapping")
-"""Keys of configurations whose logits are more than their head's."""
-_HIDDEN = 0.2
-"""Share of the tokens that `masked_lm` hides, rounded up."""
-CHECKPOINTED_ABOVE = 1_000_000_000
-"""Weights above which ``train.gradient_checkpointing: auto`` computes activations again on CUDA."""
 _GIB = 2**30
 
 
@@ -111,22 +95,20 @@ class RunPlan:
 
     def error(self) -> MemoryPlanError:
         """The refusal of a run that does not fit."""
-        told = self._told()
-        return MemoryPlanError(
-            told["what"], where=told["where"], expected=told["expected"], hint=told["hint"]
-        )
+        what, told = self._told()
+        return MemoryPlanError(what, **told)
 
     def findings(self) -> Iterator[Finding]:
         """An error on a CPU, where the process would be killed, and a warning on CUDA."""
         if self.fits:
             return
-        told = self._told()
+        what, told = self._told()
         severity: Any = "error" if self.device == "cpu" else "warning"
-        yield Finding(severity, str(told["what"]), where=told["where"], hint=told["hint"])
+        yield Finding(severity, what, where=told["where"], hint=told["hint"])
 
-    def _told(self) -> dict[str, str | None]:
+    def _told(self) -> tuple[str, dict[str, str | None]]:
         plan, there = self.plan, "the machine" if self.device == "cpu" else "the device"
-        limit = gib(int(self.there_is * 0.9))
+        limit = gib(int(self.there_is * SHARE))
         parts = {
             "process": plan.process,
             "weights": plan.weights,
@@ -138,9 +120,8 @@ class RunPlan:
         hint = None
         if self.override is not None:
             hint = f"`{self.override[0]}` needs about {gib(self.override[1])}."
-        return {
-            "what": f"The run needs about {gib(plan.total)} of memory and {there} has "
-            f"{gib(self.there_is)} for it",
+        what = f"The run needs about {gib(plan.total)} of memory and {there} has "
+        return what + f"{gib(self.there_is)} for it", {
             "where": f"{shown} GiB, with {self.rows} rows in a micro-batch",
             "expected": f"at most {limit}: a tenth is left free, as the plan may be wrong by that",
             "hint": hint,
@@ -220,7 +201,7 @@ def plan_run(
     if recipe.model.trust_remote_code or not len(lengths.tokens):
         return None
     free, process = free_bytes(device), held_bytes(device)
-    planner = _Planner(config, task, device, process)
+    planner = Planner(config, task, device, process)
 
     def plan_with(changed: Recipe) -> Callable[[int], MemoryPlan]:
         return planner.plan_of(changed, lengths)
@@ -244,109 +225,6 @@ def plan_run(
     if found.fits:
         return found
     return replace(found, override=_override(recipe, chosen, plan_with, free))
-
-
-class _Planner:
-    """Plans of one checkpoint and data set for different recipes."""
-
-    def __init__(self, config: Any, task: Task, device: torch.device, process: int) -> None:
-        self._config = config
-        self._task = task
-        self._device = device
-        self._process = process
-        self._counted: dict[tuple[str, Ways, bool], ModelSizes] = {}
-
-    def num_rows(self, recipe: Recipe, lengths: Lengths) -> int:
-        """Rows of an epoch, packed ones where they are packed."""
-        if not wants_packing(recipe, self._task):
-            return len(lengths.tokens)
-        limit = recipe.data.max_length
-        return len(Packing(lengths.cut(limit).tokens.tolist(), limit))
-
-    def plan_of(self, recipe: Recipe, lengths: Lengths) -> Callable[[int], MemoryPlan]:
-        """What the recipe needs, as a function of the rows in a micro-batch."""
-        limit = recipe.data.max_length
-        lengths = lengths.cut(limit)
-        sizes, unpadded = self._sizes(recipe)
-        setting = self._setting(recipe, sizes, lengths)
-        packed = wants_packing(recipe, self._task)
-        train = recipe.train
-
-        def plan(rows: int) -> MemoryPlan:
-            if packed:
-                batch = packed_batch(lengths, rows, limit)
-            else:
-                each = train.gradient_accumulation_steps
-                batch = largest_batch(lengths, rows, each, train.seed, padded=not unpadded)
-            if self._task.name == "masked_lm":
-                batch = replace(batch, targets=round(batch.tokens * _HIDDEN))
-            return plan_memory(sizes, batch, setting)
-
-        return cache(plan)
-
-    def _sizes(self, recipe: Recipe) -> tuple[ModelSizes, bool]:
-        """The model in numbers, and whether its rows stand side by side without padding."""
-        model = skeleton(self._config, recipe.model, self._task.auto_class)
-        fast = recipe.train.fast_paths
-        unpadded = fast and getattr(model, "_supports_sdpa", False)
-        unpadded = unpadded and recipe.model.attn_implementation in ("auto", "sdpa")
-        weights, computed, stream = self._bytes(recipe)
-        ways = Ways(fast, unpadded, computed == stream, recipe.model.dropout)
-        quantized = recipe.model.quantization != "none"
-        is_cut = fast and self._task.head == "language" and head_parts(model) is not None
-        is_cut = is_cut and not any(getattr(self._config, key, None) for key in _RESHAPED)
-        section = adapter_section(recipe.adapter)
-        key = (section.model_dump_json(), ways, quantized)
-        if key not in self._counted:
-            self._counted[key] = model_sizes(
-                model, section, ways, quantized=quantized, head_is_cut=is_cut
-            )
-        return self._counted[key], unpadded
-
-    def _bytes(self, recipe: Recipe) -> tuple[int, int, int]:
-        """Bytes of a weight, of a computed number, and of a hidden state between the blocks."""
-        computed = compute_dtype(recipe.train.precision, self._device)
-        weights = weights_dtype(recipe.model.dtype, computed, self._device)
-        if recipe.adapter.method == "full":
-            weights = torch.float32
-        sizes = weights.itemsize, computed.itemsize
-        # On CUDA autocast computes norms in float32.
-        stream = 4 if self._device.type == "cuda" else max(sizes)
-        return *sizes, stream
-
-    def _setting(self, recipe: Recipe, sizes: ModelSizes, lengths: Lengths) -> Setting:
-        weights, computed, stream = self._bytes(recipe)
-        train = recipe.train
-        recomputes = train.gradient_checkpointing
-        if recomputes == "auto":
-            total = sizes.frozen + sizes.quantized + sizes.trained
-            recomputes = self._device.type == "cuda" and total > CHECKPOINTED_ABOVE
-        return Setting(
-            device="cuda" if self._device.type == "cuda" else "cpu",
-            weight_bytes=weights,
-            computed_bytes=computed,
-            stream_bytes=stream,
-            file_bytes=weight_file_bytes(Path(recipe.model.name_or_path))
-            if recipe.model.init == "pretrained"
-            else 0,
-            quantization=recipe.model.quantization,
-            double_quant=recipe.model.double_quant,
-            optim=train.optim,
-            recomputes=bool(recomputes),
-            eval_tokens=largest_evaluation(lengths, recipe.evaluate.per_device_eval_batch_size),
-            process_bytes=self._process,
-        )
-
-
-def adapter_section(section: AdapterSection) -> AdapterSection:
-    """The adapter's shape; that of ``start_from`` is read from its own folder."""
-    if section.method == "full" or section.start_from is None:
-        return section
-    said = json.loads((Path(section.start_from) / "adapter_config.json").read_text("utf-8"))
-    shape = {"r": said["r"], "target_modules": said["target_modules"]}
-    return section.model_copy(
-        update={**shape, "modules_to_save": said.get("modules_to_save") or []}
-    )
 
 
 def _override(

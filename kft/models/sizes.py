@@ -14,6 +14,7 @@ compares them with what autograd really saves):
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -146,7 +147,7 @@ def model_sizes(
     everything = sum(parameter.numel() for parameter in model.parameters())
     output = model.get_output_embeddings()
     bits = sum(
-        layer.weight.numel()
+        math.prod(layer_features(layer))
         for name, layer in layers.items()
         if quantized and layer is not output and not set(name.split(".")) & _NOT_QUANTIZED
     )

@@ -154,6 +154,7 @@ def plan_memory(sizes: ModelSizes, batch: MicroBatch, setting: Setting) -> Memor
     """
     each = quantized_bytes(setting.quantization, double_quant=setting.double_quant)
     weights = round(sizes.frozen * setting.weight_bytes + sizes.quantized * each)
+    weights += _mapped_bytes(sizes, setting)
     trained = sizes.trained * _FLOAT32
     optimizer = optimizer_bytes(sizes, setting.optim)
     activations = activation_bytes(sizes, batch.tokens, setting)
@@ -239,13 +240,25 @@ def logit_bytes(sizes: ModelSizes, batch: MicroBatch, computed_bytes: int) -> in
     )
 
 
+def _mapped_bytes(sizes: ModelSizes, setting: Setting) -> int:
+    """Pages of the checkpoint's file that stay mapped although their weights were quantized.
+
+    On a CPU weights that are neither converted nor quantized aren't copied: they are the file's
+    pages, and as long as one of them is in use the others stay as well.
+    """
+    return sizes.quantized * setting.weight_bytes if _is_mapped(sizes, setting) else 0
+
+
+def _is_mapped(sizes: ModelSizes, setting: Setting) -> bool:
+    return setting.device == "cpu" and setting.weight_bytes == round(
+        setting.file_bytes / max(sizes.file, 1)
+    )
+
+
 def _loading_bytes(sizes: ModelSizes, setting: Setting) -> int:
-    """Beside the weights: the pages of the file that is mapped, where they are converted."""
-    if setting.device == "cuda":
-        return 0
-    if setting.quantization == "none" and setting.file_bytes == setting.weight_bytes:
-        return 0
-    return sizes.file * setting.file_bytes
+    """Beside the weights: the pages of a file whose weights are all converted, until they are."""
+    is_copied = setting.device == "cpu" and not _is_mapped(sizes, setting)
+    return setting.file_bytes if is_copied else 0
 
 
 def _evaluation_bytes(sizes: ModelSizes, setting: Setting) -> int:
