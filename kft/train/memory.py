@@ -7,7 +7,7 @@ CUDA the bytes that torch has allocated there. What merging takes afterwards is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -24,9 +24,11 @@ FEWEST_STEPS = 100
 PROCESS_GROWTH = 20 * 10**6
 """Bytes that a CPU process grows by between planning and training, weights apart: the optimizer's
 and accelerate's modules, threads, buffers of matrix products (docs/evidence/memory.md)."""
-SCATTER = 0.03
-"""Share of a step's arrays that the C library's allocator holds beyond them on a CPU: pieces too
-small for the next array (docs/evidence/memory.md)."""
+SCATTER = 0.25
+"""Share of the arrays of a step that the C library holds beyond those in use on a CPU: what was
+freed between others and is too small for the next. Fitted to runs (docs/evidence/memory.md)."""
+HEAP_BYTES = 2**25
+"""Size from which glibc gives an array pages of its own, which it returns at once."""
 
 _FLOAT32 = 4
 _LOGIT_COPIES = 2  # logits, and their exponentials while these are summed
@@ -162,9 +164,6 @@ def plan_memory(sizes: ModelSizes, batch: MicroBatch, setting: Setting) -> Memor
     largest = sizes.largest_layer * setting.computed_bytes if sizes.quantized else 0
     # The gradient of the widest array, and of the hidden states of which it is made.
     working = (sizes.inner + 3 * sizes.width) * batch.tokens * setting.computed_bytes + largest
-    allocator = 0
-    if setting.device == "cpu":
-        allocator = round(SCATTER * (activations + max(logits, working))) + PROCESS_GROWTH
     growth = PROCESS_GROWTH if setting.device == "cpu" else 0
     held = setting.process_bytes + weights + trained + growth
     return MemoryPlan(
@@ -176,10 +175,25 @@ def plan_memory(sizes: ModelSizes, batch: MicroBatch, setting: Setting) -> Memor
         activations=activations,
         logits=logits,
         backward=working,
-        allocator=allocator,
+        allocator=_scattered_bytes(sizes, batch.tokens, setting) + growth,
         loading=held + _loading_bytes(sizes, setting),
         evaluation=held + optimizer + _evaluation_bytes(sizes, setting),
     )
+
+
+def _scattered_bytes(sizes: ModelSizes, tokens: int, setting: Setting) -> int:
+    """Freed memory that the allocator keeps: a share of what a step makes in small arrays.
+
+    A step makes what every block keeps, also where it is made twice instead of kept, and each
+    quantized weight as it is computed with.
+    """
+    if setting.device == "cuda":
+        return 0
+    made = activation_bytes(sizes, tokens, replace(setting, recomputes=False))
+    made += sizes.quantized * setting.computed_bytes
+    widths = (sizes.width, sizes.inner)
+    small = sum(tokens * width * setting.computed_bytes < HEAP_BYTES for width in widths)
+    return round(SCATTER * made * small / len(widths))
 
 
 def optimizer_bytes(sizes: ModelSizes, optim: str) -> int:
