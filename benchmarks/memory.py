@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- the page's lines are long
 """The memory plan against what runs really took, each in a process of its own.
 
     python benchmarks/memory.py

@@ -16,14 +16,9 @@ from kft.errors import Finding, MemoryPlanError
 from kft.recipe.reader import override_recipe
 from kft.recipe.schema import Recipe
 from kft.tasks.task import Example, Task
+from kft.train.batch_size import SHARE, automatic_rows, fits, largest_rows
 from kft.train.free_memory import free_bytes, held_bytes
-from kft.train.memory import (
-    SHARE,
-    MemoryPlan,
-    automatic_rows,
-    fits,
-    largest_rows,
-)
+from kft.train.memory import MemoryPlan
 from kft.train.micro_batch import Lengths
 
 _SHORTEST = 64

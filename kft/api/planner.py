@@ -15,8 +15,9 @@ from kft.api.plan import wants_packing
 from kft.data.packing import Packing
 from kft.models.architecture import skeleton
 from kft.models.checkpoint_files import weight_file_bytes
+from kft.models.kept import Ways
 from kft.models.precision import compute_dtype, weights_dtype
-from kft.models.sizes import ModelSizes, Ways, model_sizes
+from kft.models.sizes import ModelSizes, model_sizes
 from kft.recipe.schema import AdapterSection, Recipe
 from kft.tasks.language_loss import head_parts
 from kft.tasks.task import Task

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from kft.models.sizes import Kept, ModelSizes
+from kft.models.kept import Kept
+from kft.models.sizes import ModelSizes
 from kft.ops import head_loss
-from kft.train import memory
+from kft.train import batch_size, memory
 from kft.train.free_memory import free_bytes
 from kft.train.memory import MicroBatch, Setting, plan_memory
 from kft.train.micro_batch import Lengths, largest_batch, packed_batch
@@ -111,8 +112,8 @@ def test_a_head_that_is_not_cut_holds_the_logits_of_every_position() -> None:
 
 
 def test_auto_rows() -> None:
-    rows = memory.automatic_rows
-    assert rows(1000, 10**6, accumulation=1, epochs=1, max_steps=None) == memory.MOST_ROWS
+    rows = batch_size.automatic_rows
+    assert rows(1000, 10**6, accumulation=1, epochs=1, max_steps=None) == batch_size.MOST_ROWS
     assert rows(7, 10**6, accumulation=1, epochs=1, max_steps=None) == 4
     assert rows(64, 400, accumulation=4, epochs=3, max_steps=None) == 2  # 1,200 / 4 / 100 = 3
     assert rows(64, 3, accumulation=1, epochs=1, max_steps=None) == 1

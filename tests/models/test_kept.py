@@ -13,7 +13,8 @@ from kft.models.activations import fuse_activations
 from kft.models.adapters import add_adapter
 from kft.models.architecture import skeleton
 from kft.models.attention import use_document_attention
-from kft.models.sizes import ModelSizes, Ways, model_sizes
+from kft.models.kept import Ways
+from kft.models.sizes import ModelSizes, model_sizes
 from kft.ops.attention import Documents
 from kft.recipe.schema import AdapterSection, ModelSection
 from kft.tasks.inputs import model_inputs, plain_model
