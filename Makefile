@@ -48,6 +48,7 @@ evidence: .venv/ready-run
 	$(BIN)/python benchmarks/merging.py
 	$(BIN)/python benchmarks/nsmc.py
 	$(BIN)/python benchmarks/checkpoints.py
+	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/concepts.py
 
 # Neither the environment nor the runs: those may have cost hours.

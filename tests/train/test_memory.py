@@ -163,12 +163,16 @@ def test_a_recipe_that_does_not_fit_is_refused(
 ) -> None:
     import kft
     from kft.api import memory as planned
+    from kft.cli.check_tables import check_text
     from kft.errors import MemoryPlanError
 
     path, overrides = run_recipe(tiny_gpt, tmp_path)
     recipe = kft.read_recipe(path, overrides)
     ample = kft.check(recipe).sections["memory"]
     assert ample["fits"]
+    shown = check_text(kft.check(recipe))
+    assert f"{ample['needed_bytes'] / 2**30:.2f} of" in shown
+    assert "8 in a micro-batch" in shown
     held = ample["process_bytes"]
     # Room for less than eight rows and for more than one.
     margin = (ample["needed_bytes"] - 20_000) / 0.9 - held
