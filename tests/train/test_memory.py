@@ -168,9 +168,10 @@ def test_a_recipe_that_does_not_fit_is_refused(
 
     path, overrides = run_recipe(tiny_gpt, tmp_path)
     recipe = kft.read_recipe(path, overrides)
-    ample = kft.check(recipe).sections["memory"]
+    checked = kft.check(recipe)
+    ample = checked.sections["memory"]
     assert ample["fits"]
-    shown = check_text(kft.check(recipe))
+    shown = check_text(checked)
     assert f"{ample['needed_bytes'] / 2**30:.2f} of" in shown
     assert "8 in a micro-batch" in shown
     held = ample["process_bytes"]
