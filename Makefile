@@ -51,6 +51,7 @@ evidence: .venv/ready-run
 	$(BIN)/python benchmarks/merging.py
 	$(BIN)/python benchmarks/nsmc.py
 	$(BIN)/python benchmarks/checkpoints.py
+	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/concepts.py
 	$(BIN)/python benchmarks/rows.py --nsmc $(KFT_TEST_DATA)/data/nsmc/ratings_train.txt
 

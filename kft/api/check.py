@@ -13,6 +13,7 @@ import transformers
 from kft.api.clean_copy import CleanCopy, write_clean_copy
 from kft.api.dataset import Prepared
 from kft.api.given import RecipeOrPath, as_recipe
+from kft.api.memory import lengths_of, plan_run
 from kft.api.plan import first_rows, plan_facts, wants_packing, window_plan
 from kft.api.preflight import load_data
 from kft.api.records import Records, train_files
@@ -56,6 +57,8 @@ class Check:
             ``median``, ``p95``, ``p99``, ``longest``, ``histogram`` (``edges``, ``rows``), and
             the rows that are ``truncated``, ``without_end``, ``without_target``.
             ``training``: ``steps_per_epoch``, ``total_steps``.
+            ``memory``: as :meth:`kft.api.memory.RunPlan.as_dict` has it; absent for a checkpoint
+            with code of its own.
             ``tokenizer``: ``vocabulary`` (tokens), ``end_token``, ``padding_token``, and what
             was measured on this data.
             ``text``: column -> ``rows``, ``characters``, ``shares`` by script, ``faults``.
@@ -128,7 +131,13 @@ def check(
         "model_type": config.model_type,
         "positions": num_positions(config),
     }
-    sections, findings = inspect(recipe, records, prepared, tokenizer)
+    lengths = lengths_of(prepared.train.examples, prepared.held_out.examples)
+    memory = plan_run(recipe, config, task, lengths, device)
+    rows = memory.rows if memory else None
+    sections, findings = inspect(recipe, records, prepared, tokenizer, rows)
+    if memory is not None:
+        sections["memory"] = memory.as_dict()
+        findings = [*findings, *memory.findings()]
     first = first_rows(recipe, task, prepared.train.examples, show_rows)
     shown = [shown_row(documents, tokenizer) for documents in first]
     return Check(
@@ -140,11 +149,16 @@ def check(
 
 
 def inspect(
-    recipe: Recipe, records: Records, prepared: Prepared, tokenizer: Any
+    recipe: Recipe,
+    records: Records,
+    prepared: Prepared,
+    tokenizer: Any,
+    rows: int | None = None,
 ) -> tuple[dict[str, dict[str, Any]], list[Finding]]:
     """Every section but ``model``, and every finding, of data that was read and encoded.
 
-    What was seen of stored rows before is found again.
+    What was seen of stored rows before is found again. ``rows`` is what
+    ``train.per_device_train_batch_size: auto`` became.
     """
     train, examples = records.train, prepared.train.examples
     report, _ = kept_report(train, prepared.held_out_records, records.labels)
@@ -155,7 +169,7 @@ def inspect(
         *train_files(data),
         *(resolve_files(data.eval, "data.eval") if data.eval is not None else ()),
     ]
-    plan = window_plan(recipe, examples, packed=wants_packing(recipe, task))
+    plan = window_plan(recipe, examples, packed=wants_packing(recipe, task), rows=rows)
     own = tokenizer.chat_template
     findings = [
         *token_findings(

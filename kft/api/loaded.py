@@ -15,6 +15,7 @@ from accelerate.utils import set_seed
 
 from kft.api.dataset import Prepared
 from kft.api.learner import load_learner
+from kft.api.memory import RunPlan, require_memory
 from kft.api.observer import Observer
 from kft.api.preflight import head_options, load_data, looked_at
 from kft.api.records import Records
@@ -46,6 +47,7 @@ class Loaded:
         choices: What each ``auto`` became.
         unpadded: The model attends document by document, so its batches need no padding.
         packed: Several examples share a row of ``data.max_length`` tokens.
+        memory: The plan of its memory; ``None`` where the model's shapes aren't known.
     """
 
     recipe: Recipe
@@ -59,14 +61,22 @@ class Loaded:
     choices: dict[str, str]
     unpadded: bool = False
     packed: bool = False
+    memory: RunPlan | None = None
 
     def collate(self, *, packed: bool) -> Callable[[Sequence[Example]], Batch]:
         """What makes one batch of a few examples."""
         return partial(self.task.collate, pad_token_id=self.tokenizer.pad_token_id, packed=packed)
 
 
-def load(recipe: Recipe, observer: Observer) -> Loaded:
-    """Read the data and load the model; raises whatever is wrong before anything is written."""
+def load(recipe: Recipe, observer: Observer, rows: int | None = None) -> Loaded:
+    """Read the data and load the model; raises whatever is wrong before anything is written.
+
+    Args:
+        recipe: The resolved recipe.
+        observer: Told what is noticed.
+        rows: What ``train.per_device_train_batch_size: auto`` was when the run began; ``None``
+            chooses it.
+    """
     silence_transformers()
     task = choose_task(recipe.task, recipe.model.attention)
     accelerator = make_accelerator(recipe)
@@ -74,7 +84,7 @@ def load(recipe: Recipe, observer: Observer) -> Loaded:
     dtype = compute_dtype(recipe.train.precision, device)
     weights = weights_dtype(recipe.model.dtype, dtype, device)
     observer.stage("reading data")
-    _, records, tokenizer, data = load_data(recipe, task)
+    config, records, tokenizer, data = load_data(recipe, task)
     task = task.for_tokenizer(tokenizer)
     if records.labels:  # found in the rows, and from here on as if they had been written
         section = recipe.data.model_copy(update={"labels": records.labels})
@@ -89,6 +99,7 @@ def load(recipe: Recipe, observer: Observer) -> Loaded:
     if is_pickled(Path(recipe.model.name_or_path)):
         what = "The weights are a pickle; they are read as tensors alone, and nothing in it is run"
         observer.finding(Finding("note", what, where=recipe.model.name_or_path))
+    memory = require_memory(recipe, config, task, data, device, observer, rows)
     observer.stage("loading the model")
     set_seed(recipe.train.seed)
     if recipe.adapter.method == "full":
@@ -105,6 +116,8 @@ def load(recipe: Recipe, observer: Observer) -> Loaded:
         "model.attn_implementation": plain_model(model).config._attn_implementation,
         "train.gradient_checkpointing": "true" if learner.recomputes else "false",
     }
+    if recipe.train.per_device_train_batch_size == "auto":
+        choices["train.per_device_train_batch_size"] = str(memory.rows if memory else 1)
     trainable, total = count_parameters(model)
     observer.facts(
         {
@@ -114,11 +127,12 @@ def load(recipe: Recipe, observer: Observer) -> Loaded:
             f"{len(data.held_out.examples):,} held out",
             "format": records.layout.note,
             "template": data.template_note,
+            **({"memory": memory.as_text()} if memory else {}),
         }
     )
     return Loaded(
         recipe, task, records, data, tokenizer, model, accelerator, dtype, choices,
-        unpadded=learner.unpadded, packed=learner.packed,
+        unpadded=learner.unpadded, packed=learner.packed, memory=memory,
     )  # fmt: skip
 
 

@@ -20,21 +20,25 @@ def wants_packing(recipe: Recipe, task: Task) -> bool:
     return recipe.data.packing
 
 
-def window_plan(recipe: Recipe, examples: Sequence[Example], *, packed: bool) -> WindowPlan:
+def window_plan(
+    recipe: Recipe, examples: Sequence[Example], *, packed: bool, rows: int | None = None
+) -> WindowPlan:
     """The steps of a run.
 
     Args:
         recipe: The resolved recipe.
         examples: The training examples.
         packed: Several of them share a row of ``data.max_length`` tokens.
+        rows: Of a micro-batch, where the recipe says ``auto``.
     """
     section = recipe.train
+    said = section.per_device_train_batch_size
     packing = None
     if packed:
         packing = Packing(lengths(examples), recipe.data.max_length)
     return WindowPlan(
         num_examples=len(examples),
-        rows_per_batch=section.per_device_train_batch_size,
+        rows_per_batch=said if said != "auto" else rows or 1,
         batches_per_window=section.gradient_accumulation_steps,
         num_train_epochs=section.num_train_epochs,
         max_steps=section.max_steps,

@@ -110,9 +110,10 @@ def train_files(data: DataSection) -> list[RowSource]:
 def _enough(recipe: Recipe) -> int | None:
     """Rows that the run takes, with those held out of them; ``None`` is all there are."""
     train, data = recipe.train, recipe.data
-    if not data.streaming or train.max_steps is None:
+    batch = train.per_device_train_batch_size
+    if not data.streaming or train.max_steps is None or isinstance(batch, str):
         return None
-    rows = train.per_device_train_batch_size * train.gradient_accumulation_steps
+    rows = batch * train.gradient_accumulation_steps
     share = 1.0 if data.eval is not None else 1.0 - data.eval_fraction
     return math.ceil(train.max_steps * rows / share)
 

@@ -12,12 +12,13 @@ from accelerate.utils import set_seed
 from kft.api.before_after import choose_rows, compared, look_at, samples_of, write_rows
 from kft.api.fitting import fit_of
 from kft.api.loaded import Loaded, load
+from kft.api.memory import memory_facts
 from kft.api.merge import NUM_ROWS, export_full, has_room, merge, verification_batches
 from kft.api.observer import Observer
 from kft.api.paths import absolute
 from kft.api.plan import window_plan
 from kft.api.report import write_report
-from kft.api.resuming import last_checkpoint, require_same_run
+from kft.api.resuming import chosen_rows, last_checkpoint, require_same_run
 from kft.api.run_folder import (
     base_record,
     create,
@@ -90,7 +91,7 @@ def run_steps(recipe: Recipe, observer: Observer, *, resume: bool = False) -> It
 def _run_steps(
     recipe: Recipe, folder: Path, observer: Observer, *, goes_on: bool
 ) -> Iterator[StepStats]:
-    loaded = load(recipe, observer)
+    loaded = load(recipe, observer, chosen_rows(folder) if goes_on else None)
     recipe = loaded.recipe
     if goes_on:
         require_same_run(folder, recipe, loaded.records.files_sha256)
@@ -138,6 +139,7 @@ def _run_steps(
     if base.measurement and tuned.measurement:
         write_rows(folder / "held_out.jsonl", rows, base.measurement, tuned.measurement)
     observer.evaluation("tuned", result)
+    observer.facts(memory_facts(result))
     observer.samples(samples)
     try:
         result["verification"] = _export(loaded, folder, observer)
@@ -151,7 +153,8 @@ def _run_steps(
 def prepare_training(loaded: Loaded) -> Training:
     """The model with its loss and the optimizer, prepared by accelerate, and the steps' rows."""
     recipe, model = loaded.recipe, loaded.model
-    plan = window_plan(recipe, loaded.data.train.examples, packed=loaded.packed)
+    rows = loaded.memory.rows if loaded.memory else None
+    plan = window_plan(recipe, loaded.data.train.examples, packed=loaded.packed, rows=rows)
     way = logits_from(model, fast=recipe.train.fast_paths)
     module = loaded.task.with_loss(model, logits_from=way)
     module, optimizer = loaded.accelerator.prepare(module, make_optimizer(model, recipe.train))
@@ -245,6 +248,7 @@ def _facts(loaded: Loaded) -> dict[str, Any]:
         "dropped_rows": {reason: rows.count for reason, rows in dropped.items()},
         "tokens": tokens.summary(),
         "peak_memory_bytes": peak_memory_bytes(loaded.accelerator.device),
+        "predicted_memory_bytes": loaded.memory.plan.total if loaded.memory else None,
     }
 
 

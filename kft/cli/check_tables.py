@@ -115,6 +115,7 @@ def _sections_text(
         "tokens": partial(_tokens, bars=_ASCII_BARS if ascii_only else _BARS),
         "tokenizer": _tokenizer,
         "training": _training,
+        "memory": _memory,
     }
     parts = []
     for name, write in writers.items():
@@ -195,6 +196,18 @@ def _training(section: Mapping[str, Any]) -> Facts:
     yield "steps", f"{section['total_steps']:,}, {section['steps_per_epoch']:,} an epoch"
     if "packed_rows" in section:
         yield "packed rows", f"{section['packed_rows']:,}, {section['fill_rate']:.1%} filled"
+
+
+def _memory(section: Mapping[str, Any]) -> Facts:
+    def gib(key: str) -> str:
+        return f"{section[f'{key}_bytes'] / 2**30:.2f}"
+
+    yield "needed", f"{gib('needed')} of {gib('available')} GiB, while {section['phase']}"
+    names = ("process", "weights", "adapter", "gradients", "optimizer", "activations", "logits")
+    shown = [f"{name} {gib(name)}" for name in (*names, "backward", "allocator")]
+    yield "of it", ", ".join(shown)
+    most = section["largest_rows"]
+    yield "rows", f"{section['rows']} in a micro-batch; the most that fit are {most}"
 
 
 def _histogram(rows: Sequence[int], bars: str) -> str:

@@ -33,6 +33,11 @@ class FusedGELU(nn.Module):
         return functional.gelu(x, approximate="tanh")
 
 
+def is_composed(module: nn.Module) -> bool:
+    """Whether it is a GELU made of several operations."""
+    return type(module) in _COMPOSED
+
+
 def fuse_activations(model: Any) -> int:
     """Replace composed GELUs of a model by the fused one; in place.
 
@@ -45,7 +50,7 @@ def fuse_activations(model: Any) -> int:
         (parent, name)
         for parent in model.modules()
         for name, child in parent.named_children()
-        if type(child) in _COMPOSED
+        if is_composed(child)
     ]
     for parent, name in found:
         setattr(parent, name, FusedGELU())

@@ -54,6 +54,12 @@ def is_adapter(folder: Path) -> bool:
     return (folder / "adapter_config.json").is_file()
 
 
+def weight_file_bytes(folder: Path) -> int:
+    """Bytes of a local checkpoint's weight files; 0 for the hub's, which aren't here yet."""
+    files = list(folder.glob("*.safetensors")) or list(folder.glob("pytorch_model*.bin"))
+    return sum(path.stat().st_size for path in files)
+
+
 def check_json(folder: Path, names: Sequence[str]) -> None:
     """Parse those of the files that are there.
 

@@ -43,10 +43,41 @@ def target_modules(model: Any, section: AdapterSection) -> str | list[str]:
         ModelError: If nothing matches, or ``r`` is larger than a matched layer.
     """
     layers = linear_layers(model)
+    matched = _matched(model, section, layers)
+    for name in matched:
+        limit = min(layer_features(layers[name]))
+        if section.r > limit:
+            raise ModelError(
+                f"`adapter.r` is {section.r}, larger than the layer it is to approximate",
+                where=f"layer `{name}`",
+                expected=f"at most {limit}, the layer's smaller side",
+                hint=f"`adapter.r={min(8, limit)}`",
+            )
+    if section.target_modules == "auto":
+        return _shortest(matched, list(layers))
+    return section.target_modules
+
+
+def adapted_layers(model: Any, section: AdapterSection) -> dict[str, tuple[int, int]]:
+    """The layers that get an adapter: name -> numbers of inputs and outputs.
+
+    Raises:
+        ModelError: If nothing matches.
+    """
+    layers = linear_layers(model)
+    chosen = section.layers_to_transform
+    return {
+        name: layer_features(layers[name])
+        for name in _matched(model, section, layers)
+        if chosen is None or any(part in map(str, chosen) for part in name.split("."))
+    }
+
+
+def _matched(model: Any, section: AdapterSection, layers: dict[str, nn.Module]) -> list[str]:
+    """Names of the layers that ``adapter.target_modules`` means."""
     wanted = section.target_modules
     if wanted == "auto":
         matched = [name for name in layers if _block_path(name)]
-        wanted = _shortest(matched, list(layers))
     elif wanted == "all-linear":
         output = model.get_output_embeddings()
         head = tuple(head_names(model)) if output is None else ()  # trained whole, if it is one
@@ -65,16 +96,7 @@ def target_modules(model: Any, section: AdapterSection) -> str | list[str]:
         matched = [name for name in layers if any(ends_with(name, end) for end in wanted)]
     if not matched:
         raise _no_such_module(model, str(wanted), layers)
-    for name in matched:
-        limit = min(_features(layers[name]))
-        if section.r > limit:
-            raise ModelError(
-                f"`adapter.r` is {section.r}, larger than the layer it is to approximate",
-                where=f"layer `{name}`",
-                expected=f"at most {limit}, the layer's smaller side",
-                hint=f"`adapter.r={min(8, limit)}`",
-            )
-    return wanted
+    return matched
 
 
 def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
@@ -86,7 +108,7 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
-def _features(layer: Any) -> tuple[int, int]:
+def layer_features(layer: Any) -> tuple[int, int]:
     """Numbers of inputs and outputs; a quantized weight's own shape does not tell them."""
     if isinstance(layer, nn.Linear):
         return layer.in_features, layer.out_features

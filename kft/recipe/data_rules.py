@@ -116,6 +116,15 @@ def _streams_count_rows(recipe: Recipe) -> Iterator[Conflict]:
         )
 
 
+def _streams_know_their_batch(recipe: Recipe) -> Iterator[Conflict]:
+    if recipe.data.streaming and recipe.train.per_device_train_batch_size == "auto":
+        yield Conflict(
+            "train.per_device_train_batch_size",
+            "`auto` doesn't go with `data.streaming: true`",
+            "a number: it says how many rows are read",
+        )
+
+
 DATA_RULES = (
     _columns_fit_the_format,
     _only_labels_have_several_columns,
@@ -123,4 +132,5 @@ DATA_RULES = (
     _held_out_rows_have_no_weight,
     _streams_have_an_end,
     _streams_count_rows,
+    _streams_know_their_batch,
 )

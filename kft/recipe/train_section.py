@@ -19,10 +19,11 @@ class TrainSection(Section):
     max_steps: Positive | None = Field(
         None, description="Optimizer steps; when given it replaces `num_train_epochs`."
     )
-    per_device_train_batch_size: Positive = Field(
+    per_device_train_batch_size: Positive | Literal["auto"] = Field(
         8,
         description="Rows per micro-batch, packed ones where `data.packing` is on: memory, not "
-        "arithmetic, depends on it.",
+        "arithmetic, depends on it. `auto`: as many as fit, a power of two, at most 64, and few "
+        "enough for 100 steps.",
     )
     gradient_accumulation_steps: Positive = Field(
         1, description="Micro-batches per optimizer step; their targets are averaged together."

@@ -54,7 +54,7 @@ def test_sections_and_json(
     plain = json.loads(json.dumps(check.as_dict()))
     assert list(plain) == [
         *("ready", "model", "data", "rows", "tokens", "training", "tokenizer", "text"),
-        *("findings", "shown", "fixed"),
+        *("memory", "findings", "shown", "fixed"),
     ]
     assert plain["ready"] is True
     assert plain["model"]["positions"] == 128

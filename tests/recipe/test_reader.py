@@ -338,6 +338,14 @@ VALUE_MESSAGES = {
 
         hint: Leave `data.packing` out; without `data.streaming` every row is read, and packed.""",
     ),
+    "a stream into batches of any size": (
+        section("data", "streaming: true")
+        + "train: {max_steps: 5, per_device_train_batch_size: auto}\n",
+        """\
+        error: `auto` doesn't go with `data.streaming: true`
+          --> ko.yaml:6
+          expected: a number: it says how many rows are read""",
+    ),
     "several columns of text": (
         section("data", "columns: {text: [a, b], label: [c, d]}"),
         """\
