@@ -343,7 +343,7 @@ VALUE_MESSAGES = {
         + "train: {max_steps: 5, per_device_train_batch_size: auto}\n",
         """\
         error: `auto` doesn't go with `data.streaming: true`
-          --> ko.yaml:6
+          --> ko.yaml:7
           expected: a number: it says how many rows are read""",
     ),
     "several columns of text": (
