@@ -1,7 +1,7 @@
 """Speed, memory and correctness on one GPU, in one call: no network, no `datasets`, one JSON.
 
     python benchmarks/gpu.py [--out benchmarks/results] [--only NAME ...] [--steps 8]
-    python benchmarks/gpu.py --tiny        # the same on a CPU with a block of each shape: does it run?
+    python benchmarks/gpu.py --tiny     # on a CPU, a block of each shape: does it run?
 
 Checkpoints have random weights of the published shapes and are made in a temporary folder; rows are
 this repository's own replies, joined. Each measurement is a process of its own. Correctness is
@@ -111,7 +111,8 @@ def recipe(folder: Path, shape: str, steps: int, tiny: bool) -> Path:
             "train": str(folder / f"{shape}.jsonl"),
             "eval_fraction": 0.0,
             "max_length": 128 if tiny else 1024,
-            **({"format": "classification", "labels": ["a", "b"]} if labelled else {"template": "plain"}),
+            **({"format": "classification"} if labelled else {"template": "plain"}),
+            **({"labels": ["a", "b"]} if labelled else {}),
         },
         "train": {"max_steps": steps + 1, "per_device_train_batch_size": batch, "save_steps": None},
         "evaluate": {"generate": 0},
