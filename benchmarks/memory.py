@@ -28,7 +28,7 @@ MARK = "memory-case "
 TEXT = """# The memory plan against real runs
 
 `python benchmarks/memory.py` trains each recipe for four steps in float32 on the CPU, in a process of its
-own, and reads the most resident memory that it had until training ended (`VmHWM`). Merging comes afterwards
+own, and reads the most resident memory that it had until the adapter was saved (`VmHWM`). Merging comes afterwards
 and is not part of the plan. The shapes have random weights; rows are generated from this repository's.
 
 The plan starts from what the process holds when it is made (Python, libraries, rows), adds what arrays
