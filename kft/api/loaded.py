@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
+from kft.api.begun import Begun
 from kft.api.dataset import Prepared
 from kft.api.learner import load_learner
 from kft.api.memory import RunPlan, require_memory
@@ -68,14 +69,13 @@ class Loaded:
         return partial(self.task.collate, pad_token_id=self.tokenizer.pad_token_id, packed=packed)
 
 
-def load(recipe: Recipe, observer: Observer, rows: int | None = None) -> Loaded:
+def load(recipe: Recipe, observer: Observer, begun: Begun | None = None) -> Loaded:
     """Read the data and load the model; raises whatever is wrong before anything is written.
 
     Args:
         recipe: The resolved recipe.
         observer: Told what is noticed.
-        rows: What ``train.per_device_train_batch_size: auto`` was when the run began; ``None``
-            chooses it.
+        begun: What a run that goes on was begun with; ``None`` is a new one.
     """
     silence_transformers()
     task = choose_task(recipe.task, recipe.model.attention)
@@ -84,7 +84,8 @@ def load(recipe: Recipe, observer: Observer, rows: int | None = None) -> Loaded:
     dtype = compute_dtype(recipe.train.precision, device)
     weights = weights_dtype(recipe.model.dtype, dtype, device)
     observer.stage("reading data")
-    config, records, tokenizer, data = load_data(recipe, task)
+    begun = begun or Begun()
+    config, records, tokenizer, data = load_data(recipe, task, begun.tokenizer)
     task = task.for_tokenizer(tokenizer)
     if records.labels:  # found in the rows, and from here on as if they had been written
         section = recipe.data.model_copy(update={"labels": records.labels})
@@ -99,7 +100,7 @@ def load(recipe: Recipe, observer: Observer, rows: int | None = None) -> Loaded:
     if is_pickled(Path(recipe.model.name_or_path)):
         what = "The weights are a pickle; they are read as tensors alone, and nothing in it is run"
         observer.finding(Finding("note", what, where=recipe.model.name_or_path))
-    memory = require_memory(recipe, config, task, data, device, observer, rows)
+    memory = require_memory(recipe, config, task, data, device, observer, begun.rows)
     observer.stage("loading the model")
     set_seed(recipe.train.seed)
     if recipe.adapter.method == "full":

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from transformers import AutoTokenizer
+
 from kft.api.dataset import Prepared, prepare
 from kft.api.encoding import joined_findings
 from kft.api.records import Records, RecordTexts, read_records, texts_of
@@ -32,8 +34,16 @@ from kft.recipe.schema import Recipe
 from kft.tasks.task import Task
 
 
-def load_data(recipe: Recipe, task: Task) -> tuple[Any, Records, Any, Prepared]:
+def load_data(
+    recipe: Recipe, task: Task, made_tokenizer: Path | None = None
+) -> tuple[Any, Records, Any, Prepared]:
     """Everything that is known without weights: configuration, rows, tokenizer, examples.
+
+    Args:
+        recipe: The recipe.
+        task: Its task.
+        made_tokenizer: Folder of the tokenizer that was made when the run began; ``None``
+            makes one where the recipe says so.
 
     Raises:
         KftError: With exit code 2 for the first thing that can't be used.
@@ -44,7 +54,9 @@ def load_data(recipe: Recipe, task: Task) -> tuple[Any, Records, Any, Prepared]:
     configure_head(config, head_options(recipe, records, task), task.auto_class)
     _check_model(recipe, config, task)
     told: list[Finding] = []
-    if recipe.model.tokenizer == "train":
+    if recipe.model.tokenizer == "train" and made_tokenizer is not None:
+        tokenizer = AutoTokenizer.from_pretrained(made_tokenizer)
+    elif recipe.model.tokenizer == "train":
         tokenizer = train_tokenizer(texts_of(records.train), config)
     else:
         tokenizer, told = _checked_tokenizer(recipe, records, config)

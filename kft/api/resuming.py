@@ -71,16 +71,6 @@ def require_same_run(folder: Path, recipe: Recipe, files_sha256: Mapping[str, st
             )
 
 
-def chosen_rows(folder: Path) -> int | None:
-    """What ``train.per_device_train_batch_size: auto`` became when the run began, if it was that.
-
-    Free memory may be another now; the steps so far had these rows.
-    """
-    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
-    rows = environment["auto"].get("train.per_device_train_batch_size")
-    return None if rows is None else int(rows)
-
-
 def last_checkpoint(folder: Path, observer: Observer) -> tuple[Path, int] | None:
     """The newest complete checkpoint of a run and its step; damaged ones are told."""
     for found in complete_checkpoints(folder / "checkpoints"):

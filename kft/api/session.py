@@ -10,6 +10,7 @@ from typing import Any
 from accelerate.utils import set_seed
 
 from kft.api.before_after import choose_rows, compared, look_at, samples_of, write_rows
+from kft.api.begun import MADE_TOKENIZER, begun
 from kft.api.fitting import fit_of
 from kft.api.loaded import Loaded, load
 from kft.api.memory import memory_facts
@@ -18,7 +19,7 @@ from kft.api.observer import Observer
 from kft.api.paths import absolute
 from kft.api.plan import window_plan
 from kft.api.report import write_report
-from kft.api.resuming import chosen_rows, last_checkpoint, require_same_run
+from kft.api.resuming import last_checkpoint, require_same_run
 from kft.api.run_folder import (
     base_record,
     create,
@@ -91,7 +92,7 @@ def run_steps(recipe: Recipe, observer: Observer, *, resume: bool = False) -> It
 def _run_steps(
     recipe: Recipe, folder: Path, observer: Observer, *, goes_on: bool
 ) -> Iterator[StepStats]:
-    loaded = load(recipe, observer, chosen_rows(folder) if goes_on else None)
+    loaded = load(recipe, observer, begun(folder) if goes_on else None)
     recipe = loaded.recipe
     if goes_on:
         require_same_run(folder, recipe, loaded.records.files_sha256)
@@ -105,6 +106,8 @@ def _run_steps(
     observer.evaluation("base", base.result)
     device, files = loaded.accelerator.device, loaded.records.files_sha256
     create(folder, recipe, environment(recipe, device, loaded.choices, files))
+    if recipe.model.tokenizer == "train" and not goes_on:
+        loaded.tokenizer.save_pretrained(str(folder / MADE_TOKENIZER))
     set_seed(recipe.train.seed)
     first_step = 1
     watch = Watch(loaded, training.module, rows, folder, observer)

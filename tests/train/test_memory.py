@@ -203,6 +203,6 @@ def test_auto_is_resolved_told_and_kept(tiny_gpt: Path, tmp_path: Path) -> None:
     assert environment["auto"]["train.per_device_train_batch_size"] == "32"  # of 38 rows
     assert run.recipe.train.per_device_train_batch_size == "auto"
     assert run.result["predicted_memory_bytes"] > 0
-    from kft.api.resuming import chosen_rows
+    from kft.api.begun import begun
 
-    assert chosen_rows(run.folder) == 32
+    assert begun(run.folder).rows == 32

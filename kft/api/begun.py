@@ -1,0 +1,34 @@
+"""What was decided when a run began, and can't be decided again when it goes on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a run that goes on was begun with.
+
+    Args:
+        rows: What ``train.per_device_train_batch_size: auto`` became, if it was that: free memory
+            may be another now, and the steps so far had these rows.
+        tokenizer: Folder of the tokenizer that was made from the rows, if one was: the same rows
+            give a WordPiece with other ids each time.
+    """
+
+    rows: int | None = None
+    tokenizer: Path | None = None
+
+
+def begun(folder: Path) -> Begun:
+    """Read it from a run folder."""
+    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    rows = environment["auto"].get("train.per_device_train_batch_size")
+    made = folder / MADE_TOKENIZER
+    return Begun(None if rows is None else int(rows), made if made.is_dir() else None)
+
+
+MADE_TOKENIZER = "tokenizer"
+"""Folder in the run's, with ``model.tokenizer: train``."""
