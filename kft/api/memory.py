@@ -12,6 +12,8 @@ import torch
 from kft.api.dataset import Prepared
 from kft.api.observer import Observer
 from kft.api.planner import Planner
+from kft.data.table import lengths
+from kft.data.token_counts import example_sizes
 from kft.errors import Finding, MemoryPlanError
 from kft.recipe.reader import override_recipe
 from kft.recipe.schema import Recipe
@@ -164,11 +166,11 @@ def memory_facts(result: Mapping[str, Any]) -> dict[str, str]:
 
 def lengths_of(examples: Sequence[Example], held_out: Sequence[Example]) -> Lengths:
     """The lengths of training and held-out examples."""
-    return Lengths(
-        np.fromiter((len(one.input_ids) for one in examples), np.int64, len(examples)),
-        np.fromiter((one.num_targets for one in examples), np.int64, len(examples)),
-        np.fromiter((len(one.input_ids) for one in held_out), np.int64, len(held_out)),
-    )
+    sizes = list(example_sizes(examples))
+    none = np.zeros(0, dtype=np.int64)
+    tokens = [none, *(part.num_tokens for part in sizes)]
+    targets = [none, *(part.num_targets for part in sizes)]
+    return Lengths(np.concatenate(tokens), np.concatenate(targets), lengths(held_out))
 
 
 def plan_run(

@@ -10,13 +10,10 @@ import numpy as np
 
 from kft.api.row_report import PlaceOf
 from kft.data.batches import WindowPlan
-from kft.data.table import Table
-from kft.data.token_counts import TokenCounts
+from kft.data.token_counts import TokenCounts, example_sizes
 from kft.errors import Finding
-from kft.ops.losses import IGNORE_INDEX
 from kft.tasks.task import Example, Record, Renderer
 
-_AT_ONCE = 4096
 _FEW_STEPS = 8
 _GOOD_STEPS = 16
 _SAMPLE = 200
@@ -31,42 +28,9 @@ def count_tokens(examples: Iterable[Example], *, answers_in_text: bool = True) -
     """
     fewest = 0 if answers_in_text else 1
     counts = TokenCounts()
-    for num_tokens, num_targets, was_truncated, end_is_target in _numbers(examples):
-        counts.add(num_tokens, np.maximum(fewest, num_targets), was_truncated, end_is_target)
+    for sizes in example_sizes(examples):
+        counts.add(sizes._replace(num_targets=np.maximum(fewest, sizes.num_targets)))
     return counts
-
-
-def _numbers(examples: Iterable[Example]) -> Iterator[tuple[np.ndarray, ...]]:
-    """Tokens, targets and the two flags of each example, a few thousand at a time."""
-    if isinstance(examples, Table):  # straight from the columns
-        columns = (
-            examples.lists("labels"),
-            *map(examples.flags, ("was_truncated", "end_is_target")),
-        )
-        for (labels, begins), was_truncated, end_is_target in zip(*columns, strict=True):
-            is_target = labels != IGNORE_INDEX
-            is_target[begins[:-1][np.diff(begins) > 0]] = False  # the first is never predicted
-            until = np.concatenate([[0], np.cumsum(is_target)])
-            yield (
-                np.diff(begins),
-                until[begins[1:]] - until[begins[:-1]],
-                was_truncated,
-                end_is_target,
-            )
-        return
-    rows = iter(examples)
-    while part := list(islice(rows, _AT_ONCE)):
-        yield (
-            np.array([len(example.input_ids) for example in part]),
-            np.array([_num_targets(example.labels) for example in part]),
-            np.array([example.was_truncated for example in part]),
-            np.array([example.end_is_target for example in part]),
-        )
-
-
-def _num_targets(labels: list[int]) -> int:
-    # The first position is never predicted.
-    return len(labels) - labels.count(IGNORE_INDEX) - (labels[0] != IGNORE_INDEX)
 
 
 def token_findings(

@@ -2,11 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from kft.data.table import Table
+from kft.ops.losses import IGNORE_INDEX
+from kft.tasks.task import Example
+
+_AT_ONCE = 4096
 _BARS = 16
+
+
+class ExampleSizes(NamedTuple):
+    """What is counted of B examples.
+
+    Args:
+        num_tokens: int64 (B,).
+        num_targets: int64 (B,).
+        was_truncated: bool (B,).
+        end_is_target: bool (B,), the end token is learned.
+    """
+
+    num_tokens: np.ndarray
+    num_targets: np.ndarray
+    was_truncated: np.ndarray
+    end_is_target: np.ndarray
+
+
+def example_sizes(examples: Iterable[Example]) -> Iterator[ExampleSizes]:
+    """The sizes of examples, a few thousand at a time; no row of a :class:`Table` is read."""
+    if isinstance(examples, Table):
+        columns = (
+            examples.lists("labels"),
+            *map(examples.flags, ("was_truncated", "end_is_target")),
+        )
+        for (labels, begins), was_truncated, end_is_target in zip(*columns, strict=True):
+            is_target = labels != IGNORE_INDEX
+            is_target[begins[:-1][np.diff(begins) > 0]] = False  # the first is never predicted
+            until = np.concatenate([[0], np.cumsum(is_target)])
+            num_targets = until[begins[1:]] - until[begins[:-1]]
+            yield ExampleSizes(np.diff(begins), num_targets, was_truncated, end_is_target)
+        return
+    rows = iter(examples)
+    while part := list(islice(rows, _AT_ONCE)):
+        yield ExampleSizes(
+            np.array([len(example.input_ids) for example in part]),
+            np.array([_num_targets(example.labels) for example in part]),
+            np.array([example.was_truncated for example in part]),
+            np.array([example.end_is_target for example in part]),
+        )
+
+
+def _num_targets(labels: list[int]) -> int:
+    # The first position is never predicted.
+    return len(labels) - labels.count(IGNORE_INDEX) - (labels[0] != IGNORE_INDEX)
 
 
 class TokenCounts:
@@ -19,21 +71,9 @@ class TokenCounts:
         self._counts = dict.fromkeys(_FLAGS, 0)
         self._first: dict[str, int] = {}
 
-    def add(
-        self,
-        num_tokens: np.ndarray,
-        num_targets: np.ndarray,
-        was_truncated: np.ndarray,
-        end_is_target: np.ndarray,
-    ) -> None:
-        """Take in the next rows.
-
-        Args:
-            num_tokens: int64 (B,).
-            num_targets: int64 (B,).
-            was_truncated: bool (B,).
-            end_is_target: bool (B,), the end token is learned.
-        """
+    def add(self, sizes: ExampleSizes) -> None:
+        """Take in the next rows."""
+        num_tokens, num_targets, was_truncated, end_is_target = sizes
         lengths = np.bincount(num_tokens, minlength=len(self._lengths))
         lengths[: len(self._lengths)] += self._lengths
         self._lengths = lengths

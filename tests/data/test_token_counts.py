@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kft.data.token_counts import TokenCounts
+from kft.data.table import Table, write_table
+from kft.data.token_counts import ExampleSizes, TokenCounts, example_sizes
+from kft.ops.losses import IGNORE_INDEX
+from kft.tasks.task import Example
 
 
 def counted(lengths: list[int], size: int = 2) -> TokenCounts:
@@ -15,16 +21,18 @@ def counted(lengths: list[int], size: int = 2) -> TokenCounts:
     for start in range(0, len(lengths), size):
         part = np.array(lengths[start : start + size])
         no = np.zeros(len(part), dtype=bool)
-        counts.add(part, part - 1, no, ~no)
+        counts.add(ExampleSizes(part, part - 1, no, ~no))
     return counts
 
 
 def test_numbers_by_hand() -> None:
     counts = TokenCounts()
-    counts.add(
-        np.array([4, 10]), np.array([1, 0]), np.array([False, True]), np.array([True, False])
-    )
-    counts.add(np.array([6]), np.array([5]), np.array([False]), np.array([False]))
+    for tokens, targets, truncated, ends in (
+        ([4, 10], [1, 0], [False, True], [True, False]),
+        ([6], [5], [False], [False]),
+    ):
+        sizes = ExampleSizes(*map(np.array, (tokens, targets, truncated, ends)))
+        counts.add(sizes)
     assert counts.summary() == {
         "rows": 3,
         "tokens": 20,
@@ -65,3 +73,25 @@ def test_bins_cover_every_length(longest: int) -> None:
     edges, rows = counted(list(range(1, longest + 1))).histogram()
     assert sum(rows) == longest
     assert len(set(np.diff(edges[:-1]))) <= 1
+
+
+LABELS = st.lists(st.sampled_from([IGNORE_INDEX, 0, 7]), min_size=1, max_size=5)
+
+
+@given(st.lists(st.tuples(LABELS, st.booleans(), st.booleans()), max_size=9))
+def test_stored_examples_have_the_same_sizes(rows: list[tuple[list[int], bool, bool]]) -> None:
+    examples = [
+        Example([1] * len(labels), labels, "a.jsonl:1", "", was_truncated=cut, end_is_target=ends)
+        for labels, cut, ends in rows
+    ]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "examples.arrow"
+        write_table(path, examples, Example)
+        stored = list(example_sizes(Table(path, Example)))
+    plain = [
+        (len(one.input_ids), one.num_targets, one.was_truncated, one.end_is_target)
+        for one in examples
+    ]
+    for sizes in (stored, list(example_sizes(examples))):
+        columns = [np.concatenate(column).tolist() for column in zip(*sizes, strict=True)]
+        assert list(zip(*columns, strict=True)) == plain
