@@ -13,8 +13,10 @@ from kft.errors import Finding
 from kft.models.activations import fuse_activations
 from kft.models.adapters import add_adapter, count_parameters
 from kft.models.attention import keeps_documents_apart, use_document_attention
+from kft.models.compiled import compile_blocks
 from kft.models.heads import HeadOptions, head_finding, new_modules, trained_in_full
 from kft.models.loader import clean_generation_config, load_model_with_head
+from kft.models.offloading import offload_activations
 from kft.models.quiet import without_deprecations
 from kft.models.vocabulary import fit_vocabulary
 from kft.recipe.schema import Recipe
@@ -81,6 +83,10 @@ def load_learner(
     if recomputes:
         with without_deprecations():
             model.gradient_checkpointing_enable({"use_reentrant": False})
+    if recipe.train.torch_compile:
+        compile_blocks(model)
+    if recipe.train.activation_offloading:
+        _offload(model, device, observer)
     return Learner(model, unpadded, packed, recomputes)
 
 
@@ -99,6 +105,19 @@ def _can_pack(recipe: Recipe, task: Task, model: Any, observer: Observer) -> boo
         )
     )
     return False
+
+
+def _offload(model: Any, device: torch.device, observer: Observer) -> None:
+    if device.type == "cuda":
+        offload_activations(model)
+        return
+    observer.finding(
+        Finding(
+            "note",
+            "Activations are in the CPU's memory as it is: nothing is moved",
+            where="`train.activation_offloading`",
+        )
+    )
 
 
 def _wants_checkpointing(recipe: Recipe, model: torch.nn.Module, device: torch.device) -> bool:

@@ -119,6 +119,7 @@ class Planner:
             double_quant=recipe.model.double_quant,
             optim=train.optim,
             recomputes=bool(recomputes),
+            offloads=train.activation_offloading and self._device.type == "cuda",
             eval_tokens=largest_evaluation(lengths, recipe.evaluate.per_device_eval_batch_size),
             process_bytes=self._process,
         )

@@ -6,12 +6,12 @@ A number is one element of an array; how many bytes it takes is for whoever plan
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
+from kft.models.blocks import blocks
 from kft.models.kept import BlockReader, Kept, Ways
 from kft.models.target_modules import adapted_layers, ends_with, layer_features, linear_layers
 from kft.recipe.schema import AdapterSection
@@ -94,8 +94,8 @@ def model_sizes(
         if quantized and layer is not output and not set(name.split(".")) & _NOT_QUANTIZED
     )
     reader = BlockReader(model, section, ways, adapted)
-    blocks = tuple(reader.block(prefix, block) for prefix, block in _blocks(model))
-    inside = [name for name in layers if any(name.startswith(f"{p}.") for p, _ in _blocks(model))]
+    kept = tuple(reader.block(prefix, block) for prefix, block in blocks(model))
+    inside = [name for name in layers if any(name.startswith(f"{p}.") for p, _ in blocks(model))]
     sizes = {name: layer_features(layers[name]) for name in inside}
     width = int(config.hidden_size)
     return ModelSizes(
@@ -106,7 +106,7 @@ def model_sizes(
         adapted=sum(rows * columns for rows, columns in adapted.values()),
         file=everything,
         largest_layer=max((rows * columns for rows, columns in sizes.values()), default=0),
-        blocks=blocks,
+        blocks=kept,
         outside=Kept(stream=width, float32=2),  # the last norm
         width=width,
         inner=max((max(pair) for pair in sizes.values()), default=width),
@@ -130,15 +130,3 @@ def _whole_modules(model: Any, section: AdapterSection) -> list[nn.Module]:
             if name != model.base_model_prefix and next(module.parameters(), None) is not None
         ]
     return [named[name] for name in dict.fromkeys(wanted)]
-
-
-def _blocks(model: Any) -> Iterator[tuple[str, nn.Module]]:
-    """The blocks with their names: the entries of the longest list of modules that are no list."""
-    lists = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList)
-    ]
-    if lists:
-        name, found = max(lists, key=lambda pair: len(pair[1]))
-        yield from ((f"{name}.{number}", block) for number, block in enumerate(found))

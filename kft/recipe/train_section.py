@@ -51,6 +51,16 @@ class TrainSection(Section):
         description="Recompute activations in the backward pass: less memory, a third more time. "
         "`auto`: on for models above one billion weights on a GPU.",
     )
+    activation_offloading: bool = Field(
+        False,
+        description="On a GPU: what the backward pass needs waits in the CPU's memory. Longer "
+        "rows fit, and each step waits for the copies.",
+    )
+    torch_compile: bool = Field(
+        False,
+        description="Compile each block with `torch.compile`: the first steps take minutes, for "
+        "long runs on a GPU.",
+    )
     fast_paths: bool = Field(
         True,
         description="Documents attended to one by one without padding, the language head in "

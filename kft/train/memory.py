@@ -55,6 +55,7 @@ class Setting:
         double_quant: As ``model.double_quant``.
         optim: As ``train.optim``.
         recomputes: Gradient checkpointing.
+        offloads: Activations wait in the CPU's memory, all but one block's.
         eval_tokens: Tokens of the largest evaluation batch.
         process_bytes: What the process holds already; 0 on CUDA.
     """
@@ -68,6 +69,7 @@ class Setting:
     double_quant: bool = True
     optim: str = "adamw"
     recomputes: bool = False
+    offloads: bool = False
     eval_tokens: int = 0
     process_bytes: int = 0
 
@@ -183,7 +185,7 @@ def _scattered_bytes(sizes: ModelSizes, tokens: int, setting: Setting) -> int:
     """
     if setting.device == "cuda":
         return 0
-    made = activation_bytes(sizes, tokens, replace(setting, recomputes=False))
+    made = activation_bytes(sizes, tokens, replace(setting, recomputes=False, offloads=False))
     made += sizes.quantized * setting.computed_bytes
     widths = (sizes.width, sizes.inner)
     small = sum(tokens * width * setting.computed_bytes < HEAP_BYTES for width in widths)
@@ -226,6 +228,8 @@ def activation_bytes(sizes: ModelSizes, tokens: int, setting: Setting) -> int:
         inputs = len(per_block) * sizes.width * setting.stream_bytes
         per_token = numbers(sizes.outside) + inputs + max(per_block, default=0)
         copies //= max(len(per_block), 1)
+    if setting.offloads:
+        per_token = numbers(sizes.outside) + max(per_block, default=0)
     return per_token * tokens + copies
 
 

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kft.data.table import Table, write_table
@@ -78,6 +78,7 @@ def test_bins_cover_every_length(longest: int) -> None:
 LABELS = st.lists(st.sampled_from([IGNORE_INDEX, 0, 7]), min_size=1, max_size=5)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(LABELS, st.booleans(), st.booleans()), max_size=9))
 def test_stored_examples_have_the_same_sizes(rows: list[tuple[list[int], bool, bool]]) -> None:
     examples = [
