@@ -34,10 +34,12 @@ from kft.api.watching import Watch
 from kft.data.batches import WindowPlan, make_windows
 from kft.errors import DataError, ExportError, Finding, KftError, ModelError, UsageError
 from kft.models.adapters import count_parameters
+from kft.models.blocks import blocks
 from kft.models.logits import logits_from
 from kft.recipe.schema import Recipe
 from kft.tasks.task import Window
 from kft.train.checkpoint import load_checkpoint, save_checkpoint
+from kft.train.layer_norms import LayerNorms
 from kft.train.loop import StepStats, train
 from kft.train.optimizer import learning_rate_schedule, make_optimizer
 from kft.train.runlog import RunLog, cut_log, peak_memory_bytes, step_record
@@ -172,6 +174,7 @@ def train_and_save(
     observer = watch.observer
     if watch.is_over:  # a run that goes on from where it was stopped early
         return
+    norms = layer_norms(loaded, training, first_step)
     with RunLog(folder) as log, StopSignal() as stop:
         for stats in train(
             training.module,
@@ -183,7 +186,8 @@ def train_and_save(
             first_step=first_step,
         ):
             record = step_record(stats, accelerator)
-            log.write(record)
+            by_layer = norms.of(stats.step, record["grad_norm"])
+            log.write({**record, **({"grad_norm_by_layer": by_layer} if by_layer else {})})
             observer.step(record, plan.total_steps)
             watch.see(stats.step, log, is_last=stats.step == plan.total_steps)
             is_last = stats.step == plan.total_steps or watch.is_over
@@ -213,6 +217,16 @@ def train_and_save(
             if watch.is_over and stats.step < plan.total_steps:
                 observer.finding(watch.stopped_early(stats.step, plan.total_steps))
                 return
+
+
+def layer_norms(loaded: Loaded, training: Training, first_step: int) -> LayerNorms:
+    """What looks at each block's gradient, at the steps whose lines are shown."""
+    layers = {
+        name: [one for one in block.parameters() if one.requires_grad]
+        for name, block in blocks(loaded.model)
+    }
+    every = loaded.recipe.train.logging_steps
+    return LayerNorms(training.optimizer, layers, every=every, first_step=first_step)
 
 
 def training_windows(loaded: Loaded, plan: WindowPlan, first_step: int) -> Iterator[Window]:

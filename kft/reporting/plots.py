@@ -94,6 +94,34 @@ def small_plot(name: str, points: Points, *, at_zero: bool = False) -> str:
         return inline_svg(figure, name)
 
 
+def layers_plot(name: str, log: Sequence[Mapping[str, Any]]) -> str:
+    """Norm of each layer's gradient over the steps, the deeper the darker; empty without any.
+
+    Args:
+        name: Of the plot, for its ids.
+        log: Lines of ``metrics.jsonl``, some of them with ``grad_norm_by_layer``.
+    """
+    seen = [(line["step"], line["grad_norm_by_layer"]) for line in log if _has_layers(line)]
+    layers = list(dict.fromkeys(layer for _, norms in seen for layer in norms))
+    with drawing():
+        figure, axes = _axes((3.4, 1.9))
+        for depth, layer in enumerate(layers, 1):
+            points = [(step, norms[layer]) for step, norms in seen if norms.get(layer)]
+            found = _thinned(_finite(points))
+            if found:
+                alpha = 0.2 + 0.8 * depth / len(layers)
+                axes.plot(*zip(*found, strict=True), color=PARTS["one"], linewidth=1.2, alpha=alpha)
+        if not axes.lines:
+            return ""
+        axes.set_yscale("log")
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        return inline_svg(figure, name)
+
+
+def _has_layers(line: Mapping[str, Any]) -> bool:
+    return bool(line.get("grad_norm_by_layer"))
+
+
 def histogram_plot(
     name: str, edges: Sequence[float], rows: Sequence[int], *, limit: float | None = None
 ) -> str:

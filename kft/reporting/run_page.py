@@ -12,6 +12,7 @@ from kft.reporting.plots import (
     Curve,
     curve_plot,
     histogram_plot,
+    layers_plot,
     points_of,
     scatter_plot,
     small_plot,
@@ -193,6 +194,7 @@ def _plots(view: RunView) -> dict[str, Any]:
     small = {
         "learning rate": small_plot("rate", points_of(log, "learning_rate"), at_zero=True),
         "grad norm": small_plot("norm", points_of(log, "grad_norm"), at_zero=True),
+        "layer norms": layers_plot("layers", log),
         "tokens per second": small_plot("speed", points_of(log, "tokens_per_second"), at_zero=True),
         "memory": small_plot("memory", memory, at_zero=True),
     }

@@ -60,6 +60,10 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "held out": ("평가", "held out"),
     "best": ("가장 좋은 평가", "best evaluation"),
     "learning rate": ("학습률", "Learning rate"),
+    "layer norms": (
+        "층마다의 기울기 크기 (진할수록 깊은 층)",
+        "Gradient norm of each layer (the darker, the deeper)",
+    ),
     "grad norm": ("기울기 크기", "Gradient norm"),
     "tokens per second": ("초당 토큰", "Tokens per second"),
     "memory": ("최대 메모리 (GiB)", "Peak memory (GiB)"),

@@ -28,7 +28,7 @@ def test_a_run_leaves_what_it_promises(
     tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows
 ) -> None:
     keys = {"evaluate.eval_steps": 2, "evaluate.generate": 2, "data.eval_fraction": 0.5}
-    path = recipe_file(tiny_gpt, korean_rows, keys)
+    path = recipe_file(tiny_gpt, korean_rows, {**keys, "train.logging_steps": 2})
     run = kft.finetune(path)
     assert {p.name for p in run.folder.iterdir()} == {
         "adapter",
@@ -57,6 +57,11 @@ def test_a_run_leaves_what_it_promises(
     assert nats / targets == pytest.approx(result["tuned"]["eval_loss"])
     metrics = run.metrics
     assert metrics["step"].tolist() == [1, 2, 2, 3, 4, 4]
+    looked_at = metrics.dropna(subset="grad_norm_by_layer")
+    assert looked_at["step"].tolist() == [2, 4]
+    for norm, layers in zip(looked_at["grad_norm"], looked_at["grad_norm_by_layer"], strict=True):
+        assert len(layers) == 2
+        assert math.hypot(*layers.values()) == pytest.approx(norm, rel=1e-5)
     assert metrics["eval_loss"].dropna().iloc[-1] == pytest.approx(result["tuned"]["eval_loss"])
     environment = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
     assert environment["auto"]["data.template"] == "`plain`"

@@ -67,6 +67,7 @@ def run_view(name: str = "run", planted: str = "글", **more: Any) -> RunView:
     }  # fmt: skip
     log = [
         {"step": step, "loss": 3 / step, "learning_rate": 1e-3, "grad_norm": 1.0,
+         "grad_norm_by_layer": {"h.0": 0.6, "h.1": 0.8},
          "tokens_per_second": 50.0, "peak_memory_bytes": 2**30}
         for step in range(1, 31)
     ]  # fmt: skip
