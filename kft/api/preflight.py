@@ -32,6 +32,7 @@ from kft.models.target_modules import check_adapter
 from kft.models.tokenizer import open_tokenizer
 from kft.recipe.schema import Recipe
 from kft.tasks.task import Task
+from kft.train.trackers import require_trackers
 
 
 def load_data(
@@ -48,6 +49,7 @@ def load_data(
     Raises:
         KftError: With exit code 2 for the first thing that can't be used.
     """
+    require_trackers(recipe.train.report_to)
     records = with_labels(read_records(recipe))
     config = load_config(recipe.model)
     fit_attention(config, task.auto_class, recipe.model.attention)

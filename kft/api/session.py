@@ -36,6 +36,7 @@ from kft.errors import DataError, ExportError, Finding, KftError, ModelError, Us
 from kft.models.adapters import count_parameters
 from kft.models.blocks import blocks
 from kft.models.logits import logits_from
+from kft.recipe.reader import flat_values
 from kft.recipe.schema import Recipe
 from kft.tasks.task import Window
 from kft.train.checkpoint import load_checkpoint, save_checkpoint
@@ -43,6 +44,7 @@ from kft.train.layer_norms import LayerNorms
 from kft.train.loop import StepStats, train
 from kft.train.optimizer import learning_rate_schedule, make_optimizer
 from kft.train.runlog import RunLog, cut_log, peak_memory_bytes, step_record
+from kft.train.trackers import Trackers
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,9 @@ def train_and_save(
     if watch.is_over:  # a run that goes on from where it was stopped early
         return
     norms = layer_norms(loaded, training, first_step)
-    with RunLog(folder) as log, StopSignal() as stop:
+    settings = flat_values(recipe.resolved())
+    trackers = Trackers(recipe.train.report_to, folder.name, folder, settings)
+    with RunLog(folder, trackers) as log, StopSignal() as stop:
         for stats in train(
             training.module,
             training.optimizer,

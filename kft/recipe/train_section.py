@@ -93,3 +93,8 @@ class TrainSection(Section):
         description="Save and merge the weights of the best evaluation instead of the last ones. "
         "`auto`: when `early_stopping_patience` is given.",
     )
+    report_to: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = Field(
+        [],
+        description="Experiment trackers that get the log as well, each from a package of its "
+        "own. TensorBoard's files are in the run folder, under `trackers/`.",
+    )

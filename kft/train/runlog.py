@@ -15,6 +15,7 @@ import torch
 
 from kft.errors import TrainError
 from kft.train.loop import StepStats
+from kft.train.trackers import Trackers
 
 
 def peak_memory_bytes(device: torch.device) -> int:
@@ -66,9 +67,11 @@ class RunLog:
 
     Args:
         folder: The run folder; must exist.
+        trackers: Told of every line too, and closed with the log.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, trackers: Trackers | None = None) -> None:
+        self._trackers = trackers
         self.path = folder / "metrics.jsonl"
         self._file = self.path.open("a", encoding="utf-8")
 
@@ -77,6 +80,8 @@ class RunLog:
         line = json.dumps(finite(record), ensure_ascii=False, allow_nan=False)
         self._file.write(line + "\n")
         self._file.flush()
+        if self._trackers is not None:
+            self._trackers.log(record)
 
     def __enter__(self) -> RunLog:
         return self
@@ -88,6 +93,8 @@ class RunLog:
         traceback: TracebackType | None,
     ) -> None:
         self._file.close()
+        if self._trackers is not None:
+            self._trackers.close()
 
 
 def cut_log(folder: Path, first_step: int) -> None:
