@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kft.api.check import Check, check
     from kft.api.finetune import finetune, steps
+    from kft.api.report import report
     from kft.api.run import Run, load_run
     from kft.errors import KftError
     from kft.recipe.reader import read_recipe
@@ -39,6 +40,7 @@ _HOME = {
     "finetune": "kft.api.finetune",
     "load_run": "kft.api.run",
     "read_recipe": "kft.recipe.reader",
+    "report": "kft.api.report",
     "steps": "kft.api.finetune",
 }
 
@@ -52,6 +54,7 @@ __all__ = [
     "finetune",
     "load_run",
     "read_recipe",
+    "report",
     "steps",
 ]
 

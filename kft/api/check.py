@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from kft.api.token_report import (
 from kft.data.encodings import text_encoding
 from kft.data.files import resolve_files
 from kft.data.rows import reading_notes
-from kft.data.sources import DataFile
+from kft.data.sources import DataFile, RowSource
 from kft.errors import Finding
 from kft.models.architecture import num_positions
 from kft.models.precision import compute_dtype, weights_dtype
@@ -192,7 +192,7 @@ def inspect(
             template=prepared.template_note,
         )
     sections = {
-        "data": _data_section(records, prepared, streamed=data.streaming),
+        "data": _data_section(records, prepared, sources),
         "rows": report.rows,
         "tokens": counts.summary(),
         "training": plan_facts(plan),
@@ -207,14 +207,18 @@ def inspect(
     return sections, findings
 
 
-def _data_section(records: Records, prepared: Prepared, *, streamed: bool) -> dict[str, Any]:
+def _data_section(
+    records: Records, prepared: Prepared, sources: Sequence[RowSource]
+) -> dict[str, Any]:
+    plain = [file for file in sources if isinstance(file, DataFile) and file.member is None]
+    files = {str(file.path.absolute()): file for file in plain}
     return {
         "format": records.layout.note,
         "template": prepared.template_note,
         "files": [
             {
                 "path": path,
-                "encoding": _encoding(DataFile(Path(path), streamed=streamed)),
+                "encoding": _encoding(files.get(path)),
                 "sha256": sha256,
             }
             for path, sha256 in records.files_sha256.items()
@@ -227,8 +231,10 @@ def _data_section(records: Records, prepared: Prepared, *, streamed: bool) -> di
     }
 
 
-def _encoding(file: DataFile) -> str | None:
-    return text_encoding(file) if file.suffix in _TEXT_SUFFIXES else None
+def _encoding(file: DataFile | None) -> str | None:
+    if file is None or file.suffix not in _TEXT_SUFFIXES:
+        return None
+    return text_encoding(file)
 
 
 def _place_findings(folder: Path) -> Iterable[Finding]:

@@ -66,7 +66,7 @@ def read_records(recipe: Recipe) -> Records:
         raise nothing_left(files, dropped)
     findings, hashes = side.findings, dict(side.files_sha256)
     if data.eval is None:
-        kept, apart = map(np.array, hold_out(len(train), data.eval_fraction, seed))
+        kept, apart = hold_out(len(train), data.eval_fraction, seed)
         held_out = choose(train, apart)
     else:
         eval_files = resolve_files(data.eval, "data.eval")

@@ -149,19 +149,18 @@ def length_key(example: Example) -> tuple[int, int]:
     return -len(example.input_ids), -(example.prompt_length or 0)
 
 
-def hold_out(num_examples: int, fraction: float, seed: int) -> tuple[list[int], list[int]]:
-    """Split row numbers into training and held-out ones, each in file order.
+def hold_out(num_examples: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split row numbers into training and held-out ones, each int64 and in file order.
 
     At least one row is held out and one is left, when ``fraction`` is above 0 and there are two.
 
     Example:
         >>> train, held_out = hold_out(10, 0.2, seed=0)
-        >>> len(train), len(held_out), sorted(train + held_out) == list(range(10))
+        >>> len(train), len(held_out), sorted([*train, *held_out]) == list(range(10))
         (8, 2, True)
     """
     if fraction == 0 or num_examples < 2:
-        return list(range(num_examples)), []
+        return np.arange(num_examples), np.arange(0)
     num_held_out = min(max(1, round(num_examples * fraction)), num_examples - 1)
     order = np.random.default_rng([seed, num_examples]).permutation(num_examples)
-    held_out = sorted(int(row) for row in order[:num_held_out])
-    return sorted(int(row) for row in order[num_held_out:]), held_out
+    return np.sort(order[num_held_out:]), np.sort(order[:num_held_out])

@@ -142,7 +142,8 @@ def _undecodable(file: DataFile, encoding: str) -> _Fault | None:
                 _refuse_nul(text, line, file)
                 found = error.object[error.start : error.end].hex(" ")
                 return _Fault(line + text.count("\n"), found, _is_korean(before + text))
-            _refuse_nul(text, line, file)
+            if is_wide or b"\0" in chunk:  # no other encoding has that byte within a character
+                _refuse_nul(text, line, file)
             line += text.count("\n") if is_wide else chunk.count(b"\n")
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,5 +90,8 @@ def test_a_run_goes_on_from_any_step(packed: bool) -> None:
 def test_rows_are_held_out(n: int, fraction: float, expected: int) -> None:
     train, apart = hold_out(n, fraction, seed=1)
     assert len(apart) == expected
-    assert sorted(train + apart) == list(range(n))
-    assert (train, apart) == hold_out(n, fraction, seed=1)
+    assert sorted([*train, *apart]) == list(range(n))
+    assert all(np.all(np.diff(rows) > 0) for rows in (train, apart)), "in file order"
+    again = hold_out(n, fraction, seed=1)
+    assert np.array_equal(train, again[0])
+    assert np.array_equal(apart, again[1])
