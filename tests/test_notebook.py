@@ -44,9 +44,13 @@ def test_the_quickstart_notebook_runs(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 def test_the_classification_notebook_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_bert: Path
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_bert: Path,
+    korean_rows: list[dict[str, str]],
 ) -> None:
-    rows = "\n".join(f"{number}\t정말 재미있어요 {number}\t{number % 2}" for number in range(60))
+    texts = [row[side] for row in korean_rows for side in ("prompt", "completion")]
+    rows = "\n".join(f"{number}\t{text}\t{number % 2}" for number, text in enumerate(texts))
     for name in ("ratings_train.txt", "ratings_test.txt"):
         (tmp_path / name).write_text(f"id\tdocument\tlabel\n{rows}\n", encoding="utf-8")
     monkeypatch.setenv("KFT_NOTEBOOK_BASE", str(tiny_bert))
