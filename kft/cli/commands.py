@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from kft import __version__
+from kft.api.launched import launched_rank, repeats_another
 from kft.cli.messages import AtLeast, OneOf, as_json, error_text, tell, wants_color
 from kft.errors import ExportError, RecipeError
 
@@ -74,16 +75,24 @@ def finetune(recipe: str, overrides: Sequence[str], resume: bool, wants_json: bo
     """Fine-tune a checkpoint as a recipe says; prints the run folder."""
     from kft.api.schema import read_recipe
 
-    settings = read_recipe(recipe, overrides)  # a wrong key answers before torch is loaded
+    try:
+        settings = read_recipe(recipe, overrides)  # a wrong key answers before torch is loaded
+    except RecipeError as error:
+        if repeats_another():
+            raise click.exceptions.Exit(error.exit_code) from error
+        raise
     from kft.cli.display import StderrConsole, TerminalObserver
 
-    observer = TerminalObserver(StderrConsole(), logging_steps=settings.train.logging_steps)
+    console = StderrConsole()
+    console.quiet = bool(launched_rank())  # the main rank speaks for all
+    observer = TerminalObserver(console, logging_steps=settings.train.logging_steps)
     with contextlib.redirect_stdout(sys.stderr), contextlib.closing(observer):
         observer.stage("starting")
         from kft.api.finetune import finetune as run_recipe
 
         run = run_recipe(settings, observer=observer, resume=resume)
-    click.echo(as_json(run.result) if wants_json else run.folder)
+    if not launched_rank():
+        click.echo(as_json(run.result) if wants_json else run.folder)
 
 
 @cli.command()

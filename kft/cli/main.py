@@ -16,6 +16,7 @@ from typing import NoReturn
 
 import click
 
+from kft.api.launched import launched_rank
 from kft.cli import bench as _bench  # noqa: F401 -- its command
 from kft.cli.commands import cli
 from kft.cli.messages import (
@@ -73,6 +74,8 @@ def run_words(words: Sequence[str]) -> int:
 
 
 def _report(error: KftError, traced: Exception | None = None) -> int:
+    if launched_rank():
+        tell(f"rank {launched_rank()}:")
     if traced is not None:
         tell(traceback_text(traced) + "\n")
     tell(error_text(error), colored=wants_color(sys.stderr))
