@@ -46,6 +46,12 @@ def sharding_asked() -> str | None:
     return None
 
 
+def lacks_address() -> bool:
+    """Whether several processes were launched by hand, with no place to find each other."""
+    needed = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+    return _number(_SIZES[:1], 1) > 1 and any(name not in os.environ for name in needed)
+
+
 def launcher_gave_up() -> bool:
     """Whether ``accelerate launch --cpu --num_processes N`` started one process only.
 

@@ -23,6 +23,7 @@ from accelerate.utils import (
 )
 
 from kft.api.launched import (
+    lacks_address,
     launched_rank,
     launcher_gave_up,
     num_launched,
@@ -181,6 +182,8 @@ def connect(recipe: Recipe) -> Ranks:
             expected="a model that fits on each device",
             hint="`torchrun --nproc-per-node 2 -m kft finetune ...` starts 2 processes with DDP.",
         )
+    if lacks_address():
+        raise _unconnected(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cuda":
         _require_devices()
@@ -229,20 +232,25 @@ def lost_rank(rank: int) -> TrainError:
 
 
 def _require_connected(accelerator: Accelerator) -> None:
-    launched, connected = num_launched(), accelerator.num_processes
-    if launched > connected or launcher_gave_up():
-        several = f"{launched} processes" if launched > 1 else "Several processes"
-        raise UsageError(
-            f"{several} were asked for, and this one is connected to {connected - 1} others",
-            where=f"rank {launched_rank()}",
-            expected="processes that take one run's steps together, not one run each",
-            hint="`torchrun --nproc-per-node 2 -m kft finetune ...` connects 2 processes.",
-        )
+    if num_launched() > accelerator.num_processes or launcher_gave_up():
+        raise _unconnected(accelerator.num_processes - 1)
     if accelerator.distributed_type not in _CONNECTED:
         raise UsageError(
             f"accelerate chose `{accelerator.distributed_type}`, which kft doesn't run",
             expected="DDP on CPUs or on CUDA devices",
         )
+
+
+def _unconnected(others: int) -> UsageError:
+    """The refusal of processes that would each take the whole run, and write the same folder."""
+    launched = num_launched()
+    several = f"{launched} processes" if launched > 1 else "Several processes"
+    return UsageError(
+        f"{several} were asked for, and this one is connected to {others} others",
+        where=f"rank {launched_rank()}",
+        expected="processes that take one run's steps together, not one run each",
+        hint="`torchrun --nproc-per-node 2 -m kft finetune ...` connects 2 processes.",
+    )
 
 
 def _require_devices() -> None:
