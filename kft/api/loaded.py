@@ -16,6 +16,7 @@ from kft.api.begun import Begun
 from kft.api.dataset import Prepared
 from kft.api.launched import num_local
 from kft.api.learner import load_learner
+from kft.api.made_tokenizer import made_once
 from kft.api.memory import Place, RunPlan, require_memory
 from kft.api.observer import Observer
 from kft.api.preflight import head_options, load_data, looked_at
@@ -101,9 +102,9 @@ def load(
     observer.stage("reading data")
     begun = begun or Begun()
     begun_with = begun.ranks or ranks.number
-    config, records, tokenizer, data = ranks.in_turn(
-        lambda: load_data(recipe, task, begun.tokenizer, begun_with)
-    )
+    with made_once(recipe, task, ranks, begun.tokenizer, begun_with) as made:
+        read = partial(load_data, recipe, task, made, begun_with)
+        config, records, tokenizer, data = ranks.in_turn(read)
     ranks.require_equal("rows", lambda: _fingerprint(records, data))
     task = task.for_tokenizer(tokenizer)
     if records.labels:  # found in the rows, and from here on as if they had been written

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 import torch
+from conftest import encoder_shape
 from safetensors.torch import load_file
+from transformers import BertConfig
 
 import kft
 from kft.api.launched import launched_rank, num_launched, repeats_another
@@ -197,6 +199,23 @@ def test_a_rank_that_fails_ends_the_others_and_is_the_one_that_tells(
     _, err = end(launch(2, script, "steps", str(path)), 1)
     assert "a fault of this rank alone" in err
     assert "Another process of this run ended" in err
+
+
+@pytest.mark.slow
+def test_a_tokenizer_is_made_once_for_all_ranks(
+    recipe_file: RecipeFile, korean_rows: Rows, tmp_path: Path
+) -> None:
+    BertConfig(**encoder_shape(vocab_size=400)).save_pretrained(tmp_path / "config")
+    rows = [{"text": f"{row['prompt']} {row['completion']}"} for row in korean_rows]
+    keys = {
+        "task": "masked_lm",
+        "model.init": "random",
+        "model.tokenizer": "train",
+        "adapter.method": "full",
+        "train.max_steps": 3,
+    }
+    end(launch(2, "finetune", str(recipe_file(tmp_path / "config", rows, KEYS | keys))))
+    assert len(steps_of(tmp_path / "run")["loss"]) == 3
 
 
 def of_kft(launcher: subprocess.Popen[str]) -> list[psutil.Process]:
