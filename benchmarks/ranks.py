@@ -32,11 +32,12 @@ SETTINGS: dict[str, list[str]] = {
     "LoRA, packed": ["data.packing=true", "train.per_device_train_batch_size=1"],
     "QLoRA": ["adapter.method=qlora"],
     "all weights": ["adapter.method=full", "train.learning_rate=1e-4"],
+    "LoRA, padded rows, learning rate 2e-3": ["train.fast_paths=false", "train.learning_rate=2e-3"],
 }
 RECIPE = f"""
 model: {{name_or_path: {CHECKPOINT}}}
 data: {{train: ROWS, format: instruction, template: koalpaca, max_length: 128, packing: false, eval_fraction: 0}}
-train: {{max_steps: {STEPS}, learning_rate: 2e-3, precision: float32, save_steps: 5, warmup_ratio: 0}}
+train: {{max_steps: {STEPS}, precision: float32, save_steps: 5, warmup_ratio: 0}}
 evaluate: {{generate: 0, scored_generations: 0}}
 export: {{merge: false}}
 output_dir: runs/ranks
@@ -118,16 +119,19 @@ def measure(work: Path) -> dict[str, Any]:
     (work / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
     recipe = work / "recipe.yaml"
     recipe.write_text(RECIPE.replace("ROWS", str(work / "rows.jsonl")), encoding="utf-8")
-    found: dict[str, Any] = {"two": {}}
+    found: dict[str, Any] = {"two": {}, "cut": {}}
     for number, (name, words) in enumerate(SETTINGS.items()):
         one, two = work / f"one-{number}", work / f"two-{number}"
         finish(command(recipe, 1, one, [*words, *sizes(1, words)]))
         finish(command(recipe, 2, two, [*words, *sizes(2, words)]))
         found["two"][name] = compare(two, one)
         print(name, found["two"][name], flush=True)
+    for number in (0, len(SETTINGS) - 1):
+        name, words = list(SETTINGS.items())[number]
+        folder = work / f"cut-{number}"
+        finish(command(recipe, 1, folder, [*words, *sizes(1, words, cut=True)]))
+        found["cut"][name] = compare(folder, work / f"one-{number}")
     first = SETTINGS["LoRA, padded rows"]
-    finish(command(recipe, 1, work / "cut", [*first, *sizes(1, first, cut=True)]))
-    found["one process, two micro-batches"] = compare(work / "cut", work / "one-0")
     folder, words = work / "four", [*first, *sizes(4, first)]
     taken, kept = killed(
         command(recipe, 4, folder, words), folder / "checkpoints" / "step-00000010"
@@ -168,12 +172,14 @@ def page(found: dict[str, Any]) -> str:
                 f"4 processes, one killed (SIGKILL) after step {four['steps before the kill']}, 2 go on from step {four['last checkpoint']}",
                 four,
             ),
-            line(
-                "for comparison: 1 process, the same rows in two micro-batches",
-                found["one process, two micro-batches"],
+            *(
+                line(f"1 process, two micro-batches, {name}", row)
+                for name, row in found["cut"].items()
             ),
             "",
-            "The last line is what rounding alone does: float32 sums in another order.",
+            "The last two lines are for comparison: what rounding alone does when float32 numbers are added in another",
+            "order. AdamW divides by a gradient's own size, so what rounding does to the smallest gradients grows with the",
+            "learning rate; where none is named it is the default.",
             "",
         ]
     )

@@ -142,22 +142,28 @@ def load(
     }
     if recipe.train.per_device_train_batch_size == "auto":
         choices["train.per_device_train_batch_size"] = str(memory.rows if memory else 1)
-    trainable, total = count_parameters(model)
-    observer.facts(
-        {
-            "model": f"{recipe.model.name_or_path} ({total:,} parameters, {trainable:,} trained)",
-            "device": f"{device_name(device)}, {dtype_name(dtype)}",
-            "rows": f"{len(data.train.examples):,} to train on, "
-            f"{len(data.held_out.examples):,} held out",
-            "format": records.layout.note,
-            "template": data.template_note,
-            **({"memory": memory.as_text()} if memory else {}),
-        }
-    )
-    return Loaded(
+    loaded = Loaded(
         recipe, task, records, data, tokenizer, model, ranks, dtype, choices,
         unpadded=learner.unpadded, packed=learner.packed, memory=memory, begun_with=begun_with,
     )  # fmt: skip
+    observer.facts(_facts(loaded))
+    return loaded
+
+
+def _facts(loaded: Loaded) -> dict[str, str]:
+    """What is told before training, one line each."""
+    recipe, data, ranks = loaded.recipe, loaded.data, loaded.ranks
+    trainable, total = count_parameters(loaded.model)
+    device = f"{device_name(ranks.accelerator.device)}, {dtype_name(loaded.dtype)}"
+    return {
+        "model": f"{recipe.model.name_or_path} ({total:,} parameters, {trainable:,} trained)",
+        "device": device if ranks.number == 1 else f"{ranks.number} x {device}",
+        "rows": f"{len(data.train.examples):,} to train on, "
+        f"{len(data.held_out.examples):,} held out",
+        "format": loaded.records.layout.note,
+        "template": data.template_note,
+        **({"memory": loaded.memory.as_text()} if loaded.memory else {}),
+    }
 
 
 def _fingerprint(records: Records, data: Prepared) -> Any:

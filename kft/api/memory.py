@@ -244,8 +244,6 @@ def plan_run(
 
 def _of_all_ranks(recipe: Recipe, ranks: int) -> Recipe:
     """The recipe by which one process would take the steps of all."""
-    if ranks == 1:
-        return recipe
     steps = recipe.train.gradient_accumulation_steps * ranks
     train = recipe.train.model_copy(update={"gradient_accumulation_steps": steps})
     return recipe.model_copy(update={"train": train})

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from kft import __version__
-from kft.api.launched import launched_rank, repeats_another
+from kft.api.launched import launched_rank
 from kft.cli.messages import AtLeast, OneOf, as_json, error_text, tell, wants_color
 from kft.errors import ExportError, RecipeError
 
@@ -73,19 +73,10 @@ def cli(context: click.Context) -> None:
 @takes_traceback
 def finetune(recipe: str, overrides: Sequence[str], resume: bool, wants_json: bool) -> None:
     """Fine-tune a checkpoint as a recipe says; prints the run folder."""
-    from kft.api.schema import read_recipe
+    from kft.cli.launch import observer_of, recipe_of
 
-    try:
-        settings = read_recipe(recipe, overrides)  # a wrong key answers before torch is loaded
-    except RecipeError as error:
-        if repeats_another():
-            raise click.exceptions.Exit(error.exit_code) from error
-        raise
-    from kft.cli.display import StderrConsole, TerminalObserver
-
-    console = StderrConsole()
-    console.quiet = bool(launched_rank())  # the main rank speaks for all
-    observer = TerminalObserver(console, logging_steps=settings.train.logging_steps)
+    settings = recipe_of(recipe, overrides)  # a wrong key answers before torch is loaded
+    observer = observer_of(settings)
     with contextlib.redirect_stdout(sys.stderr), contextlib.closing(observer):
         observer.stage("starting")
         from kft.api.finetune import finetune as run_recipe

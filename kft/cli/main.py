@@ -63,7 +63,8 @@ def run_words(words: Sequence[str]) -> int:
     except KftError as error:
         return _report(error, error if with_traceback else None)
     except KeyboardInterrupt:
-        tell("Interrupted.")
+        if not launched_rank():
+            tell("Interrupted.")
         return 130
     except Exception as error:  # noqa: BLE001 -- the outermost place: told, never swallowed
         if isinstance(error, BrokenPipeError) and _reader_left():
