@@ -20,12 +20,17 @@ def num_launched() -> int:
 
     ``torchrun``, ``accelerate launch`` and MPI say it; so does ``srun`` of each of its tasks.
     """
-    return max(_number(_SIZES, 1), _number(("SLURM_STEP_NUM_TASKS",), 1))
+    return max(num_joined(), _number(("SLURM_STEP_NUM_TASKS",), 1))
+
+
+def num_joined() -> int:
+    """The same without ``srun``, whose tasks may well have nothing to do with each other."""
+    return _number(_SIZES, 1)
 
 
 def launched_rank() -> int:
     """This process's number among them; 0 is the main one, and where there is one only."""
-    return _number(_RANKS, 0) if _number(_SIZES, 1) > 1 else 0
+    return _number(_RANKS, 0) if num_joined() > 1 else 0
 
 
 def num_local() -> int:

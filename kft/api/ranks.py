@@ -26,6 +26,7 @@ from kft.api.launched import (
     lacks_address,
     launched_rank,
     launcher_gave_up,
+    num_joined,
     num_launched,
     num_local,
     sharding_asked,
@@ -245,11 +246,17 @@ def _unconnected(others: int) -> UsageError:
     """The refusal of processes that would each take the whole run, and write the same folder."""
     launched = num_launched()
     several = f"{launched} processes" if launched > 1 else "Several processes"
+    hint = "`torchrun --nproc-per-node 2 -m kft finetune ...` connects 2 processes."
+    if launched > num_joined():
+        hint = (
+            "`srun --ntasks-per-node 1 torchrun ...`, one task a machine; runs that have nothing "
+            "to do with each other start with `env -u SLURM_STEP_NUM_TASKS kft finetune ...`."
+        )
     return UsageError(
         f"{several} were asked for, and this one is connected to {others} others",
         where=f"rank {launched_rank()}",
         expected="processes that take one run's steps together, not one run each",
-        hint="`torchrun --nproc-per-node 2 -m kft finetune ...` connects 2 processes.",
+        hint=hint,
     )
 
 

@@ -16,6 +16,7 @@ import click
 
 from kft import __version__
 from kft.api.launched import launched_rank
+from kft.cli.launch import observer_of, recipe_of, require_one_process
 from kft.cli.messages import AtLeast, OneOf, as_json, error_text, tell, wants_color
 from kft.errors import ExportError, RecipeError
 
@@ -64,6 +65,8 @@ def cli(context: click.Context) -> None:
     """Fine-tune Korean GPT and BERT checkpoints, and prove what came out."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+    elif context.invoked_subcommand != "finetune":
+        require_one_process(context.invoked_subcommand)
 
 
 @cli.command()
@@ -73,8 +76,6 @@ def cli(context: click.Context) -> None:
 @takes_traceback
 def finetune(recipe: str, overrides: Sequence[str], resume: bool, wants_json: bool) -> None:
     """Fine-tune a checkpoint as a recipe says; prints the run folder."""
-    from kft.cli.launch import observer_of, recipe_of
-
     settings = recipe_of(recipe, overrides)  # a wrong key answers before torch is loaded
     observer = observer_of(settings)
     with contextlib.redirect_stdout(sys.stderr), contextlib.closing(observer):

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kft.api.launched import launched_rank, repeats_another
-from kft.api.schema import read_recipe
-from kft.errors import RecipeError
+from kft.api.launched import launched_rank, num_joined, repeats_another
+from kft.errors import RecipeError, UsageError
 
 if TYPE_CHECKING:
     from kft.cli.display import TerminalObserver
@@ -21,6 +20,8 @@ def recipe_of(path: str, overrides: Sequence[str]) -> Any:
     Raises:
         RecipeError: If it can't be read.
     """
+    from kft.api.schema import read_recipe
+
     try:
         return read_recipe(path, overrides)
     except RecipeError as error:
@@ -36,3 +37,17 @@ def observer_of(settings: Any) -> TerminalObserver:
     console = StderrConsole()
     console.quiet = bool(launched_rank())
     return TerminalObserver(console, logging_steps=settings.train.logging_steps)
+
+
+def require_one_process(command: str) -> None:
+    """Refuse a command that several processes would each do whole.
+
+    Raises:
+        UsageError: If a launcher started several.
+    """
+    if num_joined() > 1:
+        raise UsageError(
+            f"`kft {command}` was launched as {num_joined()} processes",
+            expected="one process",
+            hint="Only `kft finetune` runs in several.",
+        )

@@ -23,6 +23,7 @@ from kft.api.launched import launched_rank, num_launched, repeats_another
 from kft.api.ranks import connect
 from kft.api.run_lock import RunLock
 from kft.api.training import idle_ranks
+from kft.cli.main import run_words
 from kft.data.batches import Share, WindowPlan, make_windows
 from kft.errors import UsageError
 from kft.recipe.reader import read_recipe
@@ -273,6 +274,16 @@ def test_what_the_launcher_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (launched_rank(), num_launched(), repeats_another()) == (5, 8, True)
     monkeypatch.setenv("LOCAL_RANK", "0")  # on another machine: it may see other files
     assert not repeats_another()
+
+
+def test_only_finetune_runs_in_several_processes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run_words(["presets"]) == 2
+    assert "`kft presets` was launched as 2 processes" in capsys.readouterr().err
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert run_words(["presets"]) == 0
 
 
 def test_a_run_folder_has_one_writer(
