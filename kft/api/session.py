@@ -71,6 +71,8 @@ def run_steps(recipe: Recipe, observer: Observer, *, resume: bool = False) -> It
         ranks.close()
     except Exception as error:
         if ranks.left_alone(error):
+            if ranks.rank > 1:  # two voices are enough; one of them may be the one that ended
+                raise SystemExit(1) from error
             raise lost_rank(ranks.rank) from error
         if not (isinstance(error, KftError) and error.exit_code == 2):
             write_traceback(folder, error, ranks.rank)

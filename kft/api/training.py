@@ -98,12 +98,14 @@ def train_and_save(
             if watch.is_due(stats.step, is_last=is_last):
                 ranks.by_main(partial(_see, watch, stats.step, log))
                 is_over = ranks.from_main(watch.is_over)
-            stop.received = ranks.largest(stop.received or 0) or None
+            # A signal that comes while the ranks agree is noted, and agreed on after the next step.
+            signal = ranks.largest(stop.received or 0)
             due = _is_due(stats.step, recipe.train.save_steps)
             ends = (is_last or is_over) and recipe.train.save_steps is not None
-            if due or ends or stop.received is not None:
+            if due or ends or signal:
                 ranks.by_main(partial(_save, loaded, training, watch, stats.step))
-            if stop.received is not None:
+            if signal:
+                stop.received = signal
                 observer.finding(_stopped(folder, stats.step, plan.total_steps))
                 stop.leave()
             yield stats

@@ -20,7 +20,7 @@ from transformers import BertConfig
 
 import kft
 from kft.api.launched import launched_rank, num_launched, repeats_another
-from kft.api.ranks import connect
+from kft.api.ranks import Ranks, connect
 from kft.api.run_lock import RunLock
 from kft.api.training import idle_ranks
 from kft.cli.main import run_words
@@ -180,6 +180,30 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_step(
     one = kft.finetune(path, {"output_dir": str(tmp_path / "one")})
     end(launch(2, "finetune", str(path), half, "--resume"))
     require_close(tmp_path / "run", one.folder)
+
+
+def test_a_signal_that_comes_while_ranks_agree_is_not_lost(
+    tiny_gpt: Path,
+    recipe_file: RecipeFile,
+    korean_rows: Rows,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = recipe_file(tiny_gpt, korean_rows, KEYS | {"train.max_steps": 8, "train.save_steps": 8})
+    asked: list[int] = []
+
+    def largest(self: Ranks, number: int) -> int:
+        asked.append(number)
+        if len(asked) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return number
+
+    monkeypatch.setattr(Ranks, "largest", largest)
+    with pytest.raises(SystemExit) as left:
+        kft.finetune(path)
+    assert left.value.code == 128 + signal.SIGTERM
+    assert asked == [0, 0, 0, signal.SIGTERM]
+    assert [kept.name for kept in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000004"]
 
 
 @pytest.mark.slow
