@@ -222,11 +222,12 @@ def alone(recipe: Recipe) -> Ranks:
     return ranks
 
 
-def lost_rank(rank: int) -> TrainError:
-    """What is told where another rank has ended without a word."""
+def lost_rank(rank: int, error: Exception) -> TrainError:
+    """What is told where another rank has ended, with what the library in between said of it."""
+    said = str(error).strip().partition("\n")[0]
     return TrainError(
-        "Another process of this run ended",
-        where=f"seen from rank {rank}",
+        "Another process of this run ended, or can't be reached",
+        where=f"seen from rank {rank}: {said}",
         expected="all ranks to take every step",
         hint="Its own message, or the launcher's, stands beside this one; `--resume` goes on.",
     )

@@ -70,12 +70,14 @@ def run_steps(recipe: Recipe, observer: Observer, *, resume: bool = False) -> It
                 left.unlink()
         ranks.close()
     except Exception as error:
-        if ranks.left_alone(error):
-            if ranks.rank > 1:  # two voices are enough; one of them may be the one that ended
-                raise SystemExit(1) from error
-            raise lost_rank(ranks.rank) from error
-        if not (isinstance(error, KftError) and error.exit_code == 2):
+        is_lost = ranks.left_alone(error)
+        before_training = isinstance(error, KftError) and error.exit_code == 2
+        if not before_training and not (is_lost and ranks.rank):
             write_traceback(folder, error, ranks.rank)
+        if is_lost and ranks.rank > 1:  # two voices are enough; one may be the one that ended
+            raise SystemExit(1) from error
+        if is_lost:
+            raise lost_rank(ranks.rank, error) from error
         raise
     finally:
         lock.release()
