@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,10 +20,13 @@ from safetensors.torch import load_file
 from transformers import BertConfig
 
 import kft
+from kft.api.begun import Begun
 from kft.api.launched import launched_rank, num_launched, repeats_another
+from kft.api.loaded import load
+from kft.api.observer import Silent
 from kft.api.ranks import Ranks, connect
 from kft.api.run_lock import RunLock
-from kft.api.training import idle_ranks
+from kft.api.training import idle_ranks, prepare_training
 from kft.cli.main import run_words
 from kft.data.batches import Share, WindowPlan, make_windows
 from kft.errors import UsageError
@@ -56,10 +60,12 @@ for stats in kft.steps(words[1]):
 """
 
 
-def launch(ranks: int, *words: str, **environment: str) -> subprocess.Popen[str]:
+def launch(
+    ranks: int, *words: str, nodes: tuple[str, ...] = ("--standalone",), **environment: str
+) -> subprocess.Popen[str]:
     """Start `ranks` connected processes: of kft, or of the script that `words` begin with."""
     program = words if words[0].endswith(".py") else ("-m", "kft", *words)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    launcher = ["-m", "torch.distributed.run", *nodes, "--nproc-per-node", str(ranks)]
     return subprocess.Popen(
         [sys.executable, *launcher, *program],
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
@@ -179,6 +185,23 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_step(
     assert f"after step {int(kept.name[5:])} of 60" in err
     one = kft.finetune(path, {"output_dir": str(tmp_path / "one")})
     end(launch(2, "finetune", str(path), half, "--resume"))
+    require_close(tmp_path / "run", one.folder)
+
+
+@pytest.mark.slow
+def test_two_launchers_as_on_two_machines(
+    tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows, tmp_path: Path
+) -> None:
+    path = recipe_file(tiny_gpt, korean_rows, KEYS | {"train.max_steps": 6})
+    one = kft.finetune(path, {"output_dir": str(tmp_path / "one")})
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meet = f"127.0.0.1:{free.getsockname()[1]}"
+    words = ("finetune", str(path), "train.per_device_train_batch_size=4")
+    nodes = ("--nnodes=2", "--rdzv-backend=c10d", f"--rdzv-endpoint={meet}", "--rdzv-id=7")
+    machines = [launch(1, *words, nodes=nodes, KFT_CACHE=str(tmp_path / n)) for n in "ab"]
+    outputs = [end(machine) for machine in machines]
+    assert sorted(out.strip() for out, _ in outputs) == ["", str(tmp_path / "run")]
     require_close(tmp_path / "run", one.folder)
 
 
@@ -346,6 +369,19 @@ def test_each_row_is_read_once_and_all_ranks_have_as_many_windows(ranks: int) ->
         assert tokens == sum(len(rows[row[0]].input_ids) for row in plan.rows(step + 1))
         assert all(of_rank[step] for of_rank in windows)
         assert sum(batch.is_spare for batch in batches) == max(0, ranks - 2)
+
+
+def test_a_process_has_its_part_of_the_memory_and_a_step_that_of_all(
+    tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kft.api.memory.free_bytes", lambda device: 8 * 2**30)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    small = {"train.per_device_train_batch_size": 2, "train.gradient_accumulation_steps": 2}
+    recipe = read_recipe(recipe_file(tiny_gpt, korean_rows, KEYS | small))
+    loaded = load(recipe, Silent(), Begun(ranks=4))
+    assert loaded.memory is not None
+    assert loaded.memory.free_bytes == 2 * 2**30
+    assert prepare_training(loaded).plan.rows_per_window == 2 * 2 * 4
 
 
 def test_ranks_without_work_are_told() -> None:
