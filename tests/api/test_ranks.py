@@ -374,7 +374,7 @@ def test_each_row_is_read_once_and_all_ranks_have_as_many_windows(ranks: int) ->
 def test_a_process_has_its_part_of_the_memory_and_a_step_that_of_all(
     tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kft.api.memory.free_bytes", lambda device: 8 * 2**30)
+    monkeypatch.setattr("kft.api.memory.free_bytes", lambda _: 8 * 2**30)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     small = {"train.per_device_train_batch_size": 2, "train.gradient_accumulation_steps": 2}
     recipe = read_recipe(recipe_file(tiny_gpt, korean_rows, KEYS | small))
