@@ -53,6 +53,7 @@ evidence: .venv/ready-run
 	$(BIN)/python benchmarks/checkpoints.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/concepts.py
+	$(BIN)/python benchmarks/ranks.py
 	$(BIN)/python benchmarks/rows.py --nsmc $(KFT_TEST_DATA)/data/nsmc/ratings_train.txt
 
 # Neither the environment nor the runs: those may have cost hours.

@@ -16,10 +16,13 @@ class Begun:
             may be another now, and the steps so far had these rows.
         tokenizer: Folder of the tokenizer that was made from the rows, if one was: the same rows
             give a WordPiece with other ids each time.
+        ranks: Processes it was begun with: a step has the micro-batches of that many, also when
+            it goes on with another number of them.
     """
 
     rows: int | None = None
     tokenizer: Path | None = None
+    ranks: int | None = None
 
 
 def begun(folder: Path) -> Begun:
@@ -27,7 +30,11 @@ def begun(folder: Path) -> Begun:
     environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
     rows = environment["auto"].get("train.per_device_train_batch_size")
     made = folder / MADE_TOKENIZER
-    return Begun(None if rows is None else int(rows), made if made.is_dir() else None)
+    return Begun(
+        rows=None if rows is None else int(rows),
+        tokenizer=made if made.is_dir() else None,
+        ranks=int(environment.get("ranks", 1)),
+    )
 
 
 MADE_TOKENIZER = "tokenizer"

@@ -16,7 +16,7 @@ from kft.api.given import RecipeOrPath, as_recipe
 from kft.api.loaded import load
 from kft.api.observer import Observer, Silent
 from kft.api.run_folder import device_name
-from kft.api.session import prepare_training, training_windows
+from kft.api.training import prepare_training, training_windows
 from kft.bench import matmul_peak, product_weights, synchronize
 from kft.errors import UsageError
 from kft.models.precision import dtype_name
@@ -121,7 +121,7 @@ def bench(
 
 def _summary(stats: list[StepStats], clock: Clock, weights: Any, peak: float) -> Bench:
     seconds = sum(clock.totals[step.step - 1] for step in stats)
-    tokens = sum(step.num_tokens for step in stats)
+    tokens = sum(int(step.num_tokens) for step in stats)
     targets = sum(int(step.num_targets) for step in stats)
     speed = weights.flop(tokens, targets) / seconds
     return Bench(

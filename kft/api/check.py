@@ -13,7 +13,7 @@ import transformers
 from kft.api.clean_copy import CleanCopy, write_clean_copy
 from kft.api.dataset import Prepared
 from kft.api.given import RecipeOrPath, as_recipe
-from kft.api.memory import lengths_of, plan_run
+from kft.api.memory import plan_run
 from kft.api.plan import first_rows, plan_facts, wants_packing, window_plan
 from kft.api.preflight import load_data
 from kft.api.records import Records, train_files
@@ -23,6 +23,7 @@ from kft.api.run_folder import check_place
 from kft.api.shown_rows import ShownRow, shown_row
 from kft.api.token_report import (
     count_tokens,
+    lengths_of,
     rendering_findings,
     step_findings,
     token_findings,

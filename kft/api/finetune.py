@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from kft.api.given import RecipeOrPath, as_recipe
+from kft.api.launched import launched_rank
 from kft.api.observer import Observer, Silent
 from kft.api.run import Run, load_run
 from kft.api.session import run_steps
@@ -36,6 +38,8 @@ def finetune(
     recipe = as_recipe(recipe_or_path, overrides)
     for _ in run_steps(recipe, observer or Silent(), resume=resume):
         pass
+    if launched_rank():  # the main rank's folder need not be seen from here
+        return Run(Path(recipe.output_dir))
     return load_run(recipe.output_dir)
 
 

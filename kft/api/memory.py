@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from kft.api.dataset import Prepared
 from kft.api.observer import Observer
 from kft.api.planner import Planner
-from kft.data.table import lengths
-from kft.data.token_counts import example_sizes
+from kft.api.token_report import lengths_of
 from kft.errors import Finding, MemoryPlanError
 from kft.recipe.reader import override_recipe
 from kft.recipe.schema import Recipe
-from kft.tasks.task import Example, Task
+from kft.tasks.task import Task
 from kft.train.batch_size import SHARE, automatic_rows, fits, largest_rows
 from kft.train.free_memory import free_bytes, held_bytes
 from kft.train.memory import MemoryPlan
@@ -28,6 +26,24 @@ _SHORTEST = 64
 _SEARCHED = 1024
 """Rows up to which the largest number that fits is looked for."""
 _GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Place:
+    """A process's place in its run, as its memory depends on it.
+
+    Args:
+        rows: What ``auto`` became when the run began; else it is chosen now.
+        ranks: Processes that the run was begun with.
+        neighbours: Processes of the run that share this machine's memory, this one among them.
+    """
+
+    rows: int | None = None
+    ranks: int = 1
+    neighbours: int = 1
+
+
+ALONE = Place()
 
 
 @dataclass(frozen=True)
@@ -132,7 +148,7 @@ def require_memory(
     data: Prepared,
     device: torch.device,
     observer: Observer,
-    rows: int | None = None,
+    place: Place = ALONE,
 ) -> RunPlan | None:
     """Plan a run, and refuse it where it would be killed.
 
@@ -140,7 +156,7 @@ def require_memory(
         MemoryPlanError: If it does not fit on a CPU; on CUDA that is a warning.
     """
     lengths = lengths_of(data.train.examples, data.held_out.examples)
-    found = plan_run(recipe, config, task, lengths, device, rows=rows)
+    found = plan_run(recipe, config, task, lengths, device, place=place)
     if found is None or found.fits:
         return found
     if found.device == "cpu":
@@ -164,15 +180,6 @@ def memory_facts(result: Mapping[str, Any]) -> dict[str, str]:
     return {"peak memory": f"{gib(measured)}, planned {gib(planned)} ({ratio:.2f} of it)"}
 
 
-def lengths_of(examples: Sequence[Example], held_out: Sequence[Example]) -> Lengths:
-    """The lengths of training and held-out examples."""
-    sizes = list(example_sizes(examples))
-    none = np.zeros(0, dtype=np.int64)
-    tokens = [none, *(part.num_tokens for part in sizes)]
-    targets = [none, *(part.num_targets for part in sizes)]
-    return Lengths(np.concatenate(tokens), np.concatenate(targets), lengths(held_out))
-
-
 def plan_run(
     recipe: Recipe,
     config: Any,
@@ -180,7 +187,7 @@ def plan_run(
     lengths: Lengths,
     device: torch.device,
     *,
-    rows: int | None = None,
+    place: Place = ALONE,
 ) -> RunPlan | None:
     """Plan a run's memory before any weight is loaded.
 
@@ -190,7 +197,7 @@ def plan_run(
         task: The recipe's task.
         lengths: Of its examples.
         device: Where it will compute.
-        rows: What ``auto`` became when the run began; else it is chosen now.
+        place: The process's place in its run.
 
     Returns:
         The plan; ``None`` for a checkpoint with code of its own, whose shapes aren't known.
@@ -198,20 +205,22 @@ def plan_run(
     if recipe.model.trust_remote_code or not len(lengths.tokens):
         return None
     free, process = free_bytes(device), held_bytes(device)
+    if device.type == "cpu":
+        free //= place.neighbours
     planner = Planner(config, task, device, process)
 
     def plan_with(changed: Recipe) -> Callable[[int], MemoryPlan]:
-        return planner.plan_of(changed, lengths)
+        return planner.plan_of(_of_all_ranks(changed, place.ranks), lengths)
 
     plan_of = plan_with(recipe)
     num_rows = planner.num_rows(recipe, lengths)
     largest = largest_rows(plan_of, free, min(_SEARCHED, num_rows))
     said = recipe.train.per_device_train_batch_size
-    chosen = rows or (
+    chosen = place.rows or (
         automatic_rows(
             largest,
             num_rows,
-            accumulation=recipe.train.gradient_accumulation_steps,
+            accumulation=recipe.train.gradient_accumulation_steps * place.ranks,
             epochs=recipe.train.num_train_epochs,
             max_steps=recipe.train.max_steps,
         )
@@ -222,6 +231,13 @@ def plan_run(
     if found.fits:
         return found
     return replace(found, override=_override(recipe, chosen, plan_with, free))
+
+
+def _of_all_ranks(recipe: Recipe, ranks: int) -> Recipe:
+    """The recipe by which one process would take the steps of all."""
+    steps = recipe.train.gradient_accumulation_steps * ranks
+    train = recipe.train.model_copy(update={"gradient_accumulation_steps": steps})
+    return recipe.model_copy(update={"train": train})
 
 
 def _override(

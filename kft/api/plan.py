@@ -21,7 +21,12 @@ def wants_packing(recipe: Recipe, task: Task) -> bool:
 
 
 def window_plan(
-    recipe: Recipe, examples: Sequence[Example], *, packed: bool, rows: int | None = None
+    recipe: Recipe,
+    examples: Sequence[Example],
+    *,
+    packed: bool,
+    rows: int | None = None,
+    ranks: int = 1,
 ) -> WindowPlan:
     """The steps of a run.
 
@@ -30,6 +35,7 @@ def window_plan(
         examples: The training examples.
         packed: Several of them share a row of ``data.max_length`` tokens.
         rows: Of a micro-batch, where the recipe says ``auto``.
+        ranks: Processes that the run was begun with; each brings its micro-batches.
     """
     section = recipe.train
     said = section.per_device_train_batch_size
@@ -39,7 +45,7 @@ def window_plan(
     return WindowPlan(
         num_examples=len(examples),
         rows_per_batch=said if said != "auto" else rows or 1,
-        batches_per_window=section.gradient_accumulation_steps,
+        batches_per_window=section.gradient_accumulation_steps * ranks,
         num_train_epochs=section.num_train_epochs,
         max_steps=section.max_steps,
         seed=section.seed,

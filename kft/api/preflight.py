@@ -36,7 +36,7 @@ from kft.train.trackers import require_trackers
 
 
 def load_data(
-    recipe: Recipe, task: Task, made_tokenizer: Path | None = None
+    recipe: Recipe, task: Task, made_tokenizer: Path | None = None, ranks: int = 1
 ) -> tuple[Any, Records, Any, Prepared]:
     """Everything that is known without weights: configuration, rows, tokenizer, examples.
 
@@ -45,12 +45,13 @@ def load_data(
         task: Its task.
         made_tokenizer: Folder of the tokenizer that was made when the run began; ``None``
             makes one where the recipe says so.
+        ranks: As for :func:`kft.api.records.read_records`.
 
     Raises:
         KftError: With exit code 2 for the first thing that can't be used.
     """
     require_trackers(recipe.train.report_to)
-    records = with_labels(read_records(recipe))
+    records = with_labels(read_records(recipe, ranks))
     config = load_config(recipe.model)
     fit_attention(config, task.auto_class, recipe.model.attention)
     configure_head(config, head_options(recipe, records, task), task.auto_class)

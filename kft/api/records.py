@@ -48,11 +48,15 @@ class Records:
     findings: tuple[Finding, ...] = field(default=())
 
 
-def read_records(recipe: Recipe) -> Records:
+def read_records(recipe: Recipe, ranks: int = 1) -> Records:
     """Read the recipe's files and hold rows out.
 
     Many rows are written to a file and stay there, memory-mapped; what was read of the same
     files before is found again.
+
+    Args:
+        recipe: The recipe.
+        ranks: Processes that each bring their rows to a step, where as many are read as it takes.
 
     Raises:
         DataError: If a file or row can't be used, or no row is left.
@@ -60,7 +64,7 @@ def read_records(recipe: Recipe) -> Records:
     data, seed = recipe.data, recipe.train.seed
     files = train_files(data)
     label_as = TASKS[recipe.task].label_as
-    side = read_side(files, data, label_as, most=_enough(recipe))
+    side = read_side(files, data, label_as, most=_enough(recipe, ranks))
     train, uses, dropped = side.records, side.uses, side.dropped
     if not train:
         raise nothing_left(files, dropped)
@@ -107,13 +111,13 @@ def train_files(data: DataSection) -> list[RowSource]:
     return [replace(file, streamed=True) for file in files] if data.streaming else files
 
 
-def _enough(recipe: Recipe) -> int | None:
+def _enough(recipe: Recipe, ranks: int) -> int | None:
     """Rows that the run takes, with those held out of them; ``None`` is all there are."""
     train, data = recipe.train, recipe.data
     batch = train.per_device_train_batch_size
     if not data.streaming or train.max_steps is None or isinstance(batch, str):
         return None
-    rows = batch * train.gradient_accumulation_steps
+    rows = batch * train.gradient_accumulation_steps * ranks
     share = 1.0 if data.eval is not None else 1.0 - data.eval_fraction
     return math.ceil(train.max_steps * rows / share)
 

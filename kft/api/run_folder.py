@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from kft.api.paths import absolute, with_absolute_paths
+from kft.api.run_lock import LOCK
 from kft.errors import UsageError
 from kft.models.loader import weights_sha256
 from kft.models.precision import dtype_name
@@ -32,7 +33,7 @@ def free_folder(output_dir: str) -> Path:
     """
     folder = Path(output_dir)
     check_place(folder)
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(path.name != LOCK for path in folder.iterdir()):
         raise UsageError(
             f"The run folder `{output_dir}` is not empty",
             where="`output_dir`",
@@ -135,8 +136,15 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     part.replace(path)
 
 
-def write_traceback(folder: Path, error: BaseException) -> None:
-    """Keep the traceback of a run that failed, when it has a folder already."""
+def write_traceback(folder: Path, error: BaseException, rank: int = 0) -> None:
+    """Keep the traceback of a run that failed, when it has a folder already.
+
+    Args:
+        folder: The run folder.
+        error: What happened.
+        rank: On which rank; others than the main one have a file of their own.
+    """
     if folder.is_dir() and any(folder.iterdir()):
         text = "".join(traceback.format_exception(error))
-        (folder / "error.txt").write_text(text, encoding="utf-8")
+        name = f"error-rank-{rank}.txt" if rank else "error.txt"
+        (folder / name).write_text(text, encoding="utf-8")

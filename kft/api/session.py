@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from accelerate.utils import set_seed
 
 from kft.api.before_after import choose_rows, compared, look_at, samples_of, write_rows
-from kft.api.begun import MADE_TOKENIZER, begun
+from kft.api.begun import MADE_TOKENIZER, Begun, begun
 from kft.api.fitting import fit_of
 from kft.api.loaded import Loaded, load
+from kft.api.measuring import Look, Rows
 from kft.api.memory import memory_facts
 from kft.api.merge import NUM_ROWS, export_full, has_room, merge, verification_batches
-from kft.api.observer import Observer
+from kft.api.observer import Observer, Silent
 from kft.api.paths import absolute
-from kft.api.plan import window_plan
+from kft.api.ranks import Ranks, connect, lost_rank
 from kft.api.report import write_report
 from kft.api.resuming import last_checkpoint, require_same_run
 from kft.api.run_folder import (
@@ -28,38 +30,16 @@ from kft.api.run_folder import (
     write_json,
     write_traceback,
 )
-from kft.api.stopping import StopSignal
+from kft.api.run_lock import RunLock
 from kft.api.token_report import count_tokens, step_findings
+from kft.api.training import Training, idle_ranks, prepare_training, train_and_save
 from kft.api.watching import Watch
-from kft.data.batches import WindowPlan, make_windows
 from kft.errors import DataError, ExportError, Finding, KftError, ModelError, UsageError
 from kft.models.adapters import count_parameters
-from kft.models.blocks import blocks
-from kft.models.logits import logits_from
-from kft.recipe.reader import flat_values
 from kft.recipe.schema import Recipe
-from kft.tasks.task import Window
-from kft.train.checkpoint import load_checkpoint, save_checkpoint
-from kft.train.layer_norms import LayerNorms
-from kft.train.loop import StepStats, train
-from kft.train.optimizer import learning_rate_schedule, make_optimizer
-from kft.train.runlog import RunLog, cut_log, peak_memory_bytes, step_record
-from kft.train.trackers import Trackers
-
-
-@dataclass(frozen=True)
-class Training:
-    """What takes the steps.
-
-    Args:
-        module: The prepared module with its loss inside.
-        optimizer: The prepared optimizer.
-        plan: Which rows belong to which step.
-    """
-
-    module: Any
-    optimizer: Any
-    plan: WindowPlan
+from kft.train.checkpoint import load_checkpoint
+from kft.train.loop import StepStats
+from kft.train.runlog import cut_log, peak_memory_bytes
 
 
 def run_steps(recipe: Recipe, observer: Observer, *, resume: bool = False) -> Iterator[StepStats]:
@@ -79,66 +59,134 @@ def run_steps(recipe: Recipe, observer: Observer, *, resume: bool = False) -> It
         SystemExit: With 143 after a SIGTERM, likewise.
     """
     folder = Path(recipe.output_dir)
-    goes_on = resume and (folder / "environment.json").is_file()
-    if not goes_on:
-        free_folder(recipe.output_dir)
+    ranks = connect(recipe)
+    observer = observer if ranks.is_main else Silent()
+    lock = RunLock(folder)
     try:
-        yield from _run_steps(recipe, folder, observer, goes_on=goes_on)
-        (folder / "error.txt").unlink(missing_ok=True)
+        goes_on = ranks.together(lambda: _begin(recipe, lock, ranks, resume=resume))
+        yield from _run_steps(recipe, lock, observer, ranks, goes_on=goes_on)
+        if ranks.is_main:
+            for left in folder.glob("error*.txt"):
+                left.unlink()
+        ranks.close()
     except Exception as error:
-        if not (isinstance(error, KftError) and error.exit_code == 2):
-            write_traceback(folder, error)
+        is_lost = ranks.left_alone(error)
+        before_training = isinstance(error, KftError) and error.exit_code == 2
+        if not before_training and not (is_lost and ranks.rank):
+            write_traceback(folder, error, ranks.rank)
+        if is_lost and ranks.rank > 1:  # two voices are enough; one may be the one that ended
+            raise SystemExit(1) from error
+        if is_lost:
+            raise lost_rank(ranks.rank, error) from error
         raise
     finally:
+        lock.release()
         observer.close()
 
 
+def _begin(recipe: Recipe, lock: RunLock, ranks: Ranks, *, resume: bool) -> bool:
+    """See that the run folder can be written; whether a run in it goes on."""
+    goes_on = resume and (lock.path.parent / "environment.json").is_file()
+    if len({*ranks.every(goes_on)}) > 1:
+        raise UsageError(
+            "The run folder isn't the same on all ranks",
+            where=recipe.output_dir,
+            expected="a folder that every machine sees, for a run that goes on",
+        )
+    if not goes_on:
+        free_folder(recipe.output_dir)
+    elif ranks.is_main:
+        lock.take()
+    return goes_on
+
+
 def _run_steps(
-    recipe: Recipe, folder: Path, observer: Observer, *, goes_on: bool
+    recipe: Recipe, lock: RunLock, observer: Observer, ranks: Ranks, *, goes_on: bool
 ) -> Iterator[StepStats]:
-    loaded = load(recipe, observer, begun(folder) if goes_on else None)
+    folder = lock.path.parent
+    loaded, rows = ranks.together(
+        lambda: _load(recipe, begun(folder) if goes_on else None, observer, ranks)
+    )
     recipe = loaded.recipe
-    if goes_on:
-        require_same_run(folder, recipe, loaded.records.files_sha256)
     training = prepare_training(loaded)
-    few_steps = list(step_findings(training.plan))
+    few_steps = [*step_findings(training.plan), *idle_ranks(training.plan, ranks.number)]
     for finding in few_steps:
         observer.finding(finding)
-    rows = choose_rows(loaded)
     observer.stage("measuring the base model")
-    base = look_at(loaded, training.module, rows)
-    observer.evaluation("base", base.result)
-    device, files = loaded.accelerator.device, loaded.records.files_sha256
-    create(folder, recipe, environment(recipe, device, loaded.choices, files))
-    if recipe.model.tokenizer == "train" and not goes_on:
-        loaded.tokenizer.save_pretrained(str(folder / MADE_TOKENIZER))
+    base = ranks.by_main(lambda: look_at(loaded, training.bare, rows))
+    if base is not None:
+        observer.evaluation("base", base.result)
+    ranks.by_main(lambda: _create(loaded, lock, goes_on=goes_on))
     set_seed(recipe.train.seed)
     first_step = 1
-    watch = Watch(loaded, training.module, rows, folder, observer)
-    checkpoint = last_checkpoint(folder, observer) if goes_on else None
+    watch = Watch(loaded, training.bare, rows, folder, observer)
+    checkpoint = ranks.by_main(lambda: last_checkpoint(folder, observer)) if goes_on else None
+    checkpoint = ranks.from_main(checkpoint)
     if checkpoint is not None:
-        load_checkpoint(
-            checkpoint[0], training.module, training.optimizer, loaded.accelerator.scaler
-        )
-        watch.go_on_from(checkpoint[0])
+        ranks.together(partial(_go_on_from, checkpoint[0], loaded, training, watch))
         first_step = checkpoint[1] + 1
-    cut_log(folder, first_step)
+    ranks.by_main(lambda: cut_log(folder, first_step))
     observer.stage("training" if first_step == 1 else f"training on from step {first_step}")
     watch.begin()
     step = first_step - 1
     for stats in train_and_save(loaded, training, folder, watch, first_step):
         step = stats.step
         yield stats
+    if base is not None:  # the other ranks are done
+        _conclude(loaded, training, watch, (rows, base), few_steps, step)
+
+
+def _load(
+    recipe: Recipe, kept: Begun | None, observer: Observer, ranks: Ranks
+) -> tuple[Loaded, Rows]:
+    """Everything that is wrong before training shows here, or while the model is measured."""
+    loaded = load(recipe, observer, kept, ranks)
+    if kept is not None:
+        folder = Path(recipe.output_dir)
+        require_same_run(folder, loaded.recipe, loaded.records.files_sha256)
+    return loaded, choose_rows(loaded)
+
+
+def _create(loaded: Loaded, lock: RunLock, *, goes_on: bool) -> None:
+    """Make the run folder, and write what the run begins with."""
+    folder, recipe, ranks = lock.path.parent, loaded.recipe, loaded.ranks
+    lock.take()
+    if not goes_on:
+        free_folder(recipe.output_dir)  # nobody made it meanwhile
+    device, files = loaded.accelerator.device, loaded.records.files_sha256
+    told = environment(recipe, device, loaded.choices, files)
+    create(folder, recipe, {**told, "ranks": loaded.begun_with, "ranks_now": ranks.number})
+    if recipe.model.tokenizer == "train" and not goes_on:
+        loaded.tokenizer.save_pretrained(str(folder / MADE_TOKENIZER))
+
+
+def _go_on_from(checkpoint: Path, loaded: Loaded, training: Training, watch: Watch) -> None:
+    """Put a checkpoint's state back."""
+    load_checkpoint(checkpoint, training.bare, training.optimizer, loaded.accelerator.scaler)
+    if loaded.ranks.is_main:
+        watch.go_on_from(checkpoint)
+
+
+def _conclude(
+    loaded: Loaded,
+    training: Training,
+    watch: Watch,
+    before: tuple[Rows, Look],
+    few_steps: Sequence[Finding],
+    step: int,
+) -> None:
+    """After the last step, on the main rank: save, measure, export."""
+    folder, observer, (rows, base) = watch.folder, watch.observer, before
     result: dict[str, Any] = {"steps": step, "train_seconds": watch.train_seconds}
     observer.stage("saving")
     result["best"] = watch.settle(step)
     save_trained(loaded, folder)
     observer.stage("measuring the tuned model")
     known = watch.last(step) if result["best"].get("step") == step else None
-    tuned = look_at(loaded, training.module, rows, known)
+    tuned = look_at(loaded, training.bare, rows, known)
     told = [str(finding) for finding in (*loaded.data.findings, *few_steps)]
-    result |= {**compared(rows, base, tuned, seed=recipe.train.seed), "findings": told}
-    result["fit"] = fit_of(loaded, training.module, rows, folder, (base, tuned))
+    result |= {**compared(rows, base, tuned, seed=loaded.recipe.train.seed), "findings": told}
+    result["fit"] = fit_of(loaded, training.bare, rows, folder, (base, tuned))
     result |= _facts(loaded)
     samples = samples_of(rows, base, tuned)
     result["samples"] = [asdict(sample) for sample in samples]
@@ -154,95 +202,7 @@ def _run_steps(
         raise ExportError(cause.what, where=cause.where, expected=cause.expected) from cause
     finally:  # also of a run whose model was refused
         write_json(folder / "result.json", result)
-        observer.facts({"report": str(write_report(folder, recipe))})
-
-
-def prepare_training(loaded: Loaded) -> Training:
-    """The model with its loss and the optimizer, prepared by accelerate, and the steps' rows."""
-    recipe, model = loaded.recipe, loaded.model
-    rows = loaded.memory.rows if loaded.memory else None
-    plan = window_plan(recipe, loaded.data.train.examples, packed=loaded.packed, rows=rows)
-    way = logits_from(model, fast=recipe.train.fast_paths)
-    module = loaded.task.with_loss(model, logits_from=way)
-    module, optimizer = loaded.accelerator.prepare(module, make_optimizer(model, recipe.train))
-    return Training(module, optimizer, plan)
-
-
-def train_and_save(
-    loaded: Loaded, training: Training, folder: Path, watch: Watch, first_step: int
-) -> Iterator[StepStats]:
-    """Take the steps from ``first_step`` on; log, evaluate, save, and stop when asked to."""
-    recipe, accelerator, plan = loaded.recipe, loaded.accelerator, training.plan
-    observer = watch.observer
-    if watch.is_over:  # a run that goes on from where it was stopped early
-        return
-    norms = layer_norms(loaded, training, first_step)
-    settings = flat_values(recipe.resolved())
-    trackers = Trackers(recipe.train.report_to, folder.name, folder, settings)
-    with RunLog(folder, trackers) as log, StopSignal() as stop:
-        for stats in train(
-            training.module,
-            training.optimizer,
-            learning_rate_schedule(recipe.train, plan.total_steps),
-            training_windows(loaded, plan, first_step),
-            accelerator,
-            max_grad_norm=recipe.train.max_grad_norm,
-            first_step=first_step,
-        ):
-            record = step_record(stats, accelerator)
-            by_layer = norms.of(stats.step, record["grad_norm"])
-            log.write({**record, **({"grad_norm_by_layer": by_layer} if by_layer else {})})
-            observer.step(record, plan.total_steps)
-            watch.see(stats.step, log, is_last=stats.step == plan.total_steps)
-            is_last = stats.step == plan.total_steps or watch.is_over
-            stopped = stop.received is not None
-            saves = recipe.train.save_steps is not None
-            if _is_due(stats.step, recipe.train.save_steps) or (is_last and saves) or stopped:
-                save_checkpoint(
-                    folder / "checkpoints",
-                    stats.step,
-                    training.module,
-                    training.optimizer,
-                    accelerator.scaler,
-                    keep=recipe.train.save_total_limit,
-                    progress=watch.progress(),
-                )
-            if stopped:
-                observer.finding(
-                    Finding(
-                        "warning",
-                        f"Stopped after step {stats.step} of {plan.total_steps}",
-                        where=str(folder / "checkpoints"),
-                        hint=f"`kft finetune {folder / 'recipe.yaml'} --resume` goes on.",
-                    )
-                )
-                stop.leave()
-            yield stats
-            if watch.is_over and stats.step < plan.total_steps:
-                observer.finding(watch.stopped_early(stats.step, plan.total_steps))
-                return
-
-
-def layer_norms(loaded: Loaded, training: Training, first_step: int) -> LayerNorms:
-    """What looks at each block's gradient, at the steps whose lines are shown."""
-    layers = {
-        name: [one for one in block.parameters() if one.requires_grad]
-        for name, block in blocks(loaded.model)
-    }
-    every = loaded.recipe.train.logging_steps
-    return LayerNorms(training.optimizer, layers, every=every, first_step=first_step)
-
-
-def training_windows(loaded: Loaded, plan: WindowPlan, first_step: int) -> Iterator[Window]:
-    """The micro-batches of each step, as the task lets that step see them."""
-    collate = loaded.collate(packed=loaded.unpadded or loaded.packed)
-    windows = make_windows(loaded.data.train.examples, plan, collate, first_step)
-    for step, window in enumerate(windows, first_step):
-        yield loaded.task.window(window, seed=plan.seed, step=step)
-
-
-def _is_due(step: int, every: int | None) -> bool:
-    return every is not None and step % every == 0
+        observer.facts({"report": str(write_report(folder, loaded.recipe))})
 
 
 def save_trained(loaded: Loaded, folder: Path) -> None:

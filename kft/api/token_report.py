@@ -10,9 +10,11 @@ import numpy as np
 
 from kft.api.row_report import PlaceOf
 from kft.data.batches import WindowPlan
+from kft.data.table import lengths
 from kft.data.token_counts import TokenCounts, example_sizes
 from kft.errors import Finding
 from kft.tasks.task import Example, Record, Renderer
+from kft.train.micro_batch import Lengths
 
 _FEW_STEPS = 8
 _GOOD_STEPS = 16
@@ -31,6 +33,15 @@ def count_tokens(examples: Iterable[Example], *, answers_in_text: bool = True) -
     for sizes in example_sizes(examples):
         counts.add(sizes._replace(num_targets=np.maximum(fewest, sizes.num_targets)))
     return counts
+
+
+def lengths_of(examples: Sequence[Example], held_out: Sequence[Example]) -> Lengths:
+    """The lengths of training and held-out examples."""
+    sizes = list(example_sizes(examples))
+    none = np.zeros(0, dtype=np.int64)
+    tokens = [none, *(part.num_tokens for part in sizes)]
+    targets = [none, *(part.num_targets for part in sizes)]
+    return Lengths(np.concatenate(tokens), np.concatenate(targets), lengths(held_out))
 
 
 def token_findings(

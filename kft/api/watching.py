@@ -40,7 +40,7 @@ class Watch:
     ) -> None:
         section = loaded.recipe.train
         self.loaded, self.module, self.rows, self.observer = loaded, module, rows, observer
-        self.root = folder / "checkpoints"
+        self.folder, self.root = folder, folder / "checkpoints"
         self.metric = section.metric_for_best_model
         self.every = loaded.recipe.evaluate.eval_steps
         better = METRICS[self.metric].higher_is_better
@@ -73,10 +73,12 @@ class Watch:
         self._seconds_before = float(kept.get("train_seconds", 0.0))
         drop_other_bests(self.root, self.best.step)
 
-    def see(self, step: int, log: RunLog, *, is_last: bool) -> None:
-        """Evaluate, if it is time to, and keep the weights if they are the best so far."""
-        if self.every is None or not (is_last or step % self.every == 0):
-            return
+    def is_due(self, step: int, *, is_last: bool) -> bool:
+        """Whether it is time to evaluate."""
+        return self.every is not None and (is_last or step % self.every == 0)
+
+    def see(self, step: int, log: RunLog) -> None:
+        """Evaluate, and keep the weights if they are the best so far."""
         measured = measure_held_out(self.loaded, self.module, self.rows)
         if measured is None:
             return

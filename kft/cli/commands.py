@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import click
 
 from kft import __version__
+from kft.api.launched import launched_rank
+from kft.cli.launch import observer_of, recipe_of, require_one_process
 from kft.cli.messages import AtLeast, OneOf, as_json, error_text, tell, wants_color
 from kft.errors import ExportError, RecipeError
 
@@ -63,6 +65,8 @@ def cli(context: click.Context) -> None:
     """Fine-tune Korean GPT and BERT checkpoints, and prove what came out."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+    elif context.invoked_subcommand != "finetune":
+        require_one_process(context.invoked_subcommand)
 
 
 @cli.command()
@@ -72,18 +76,15 @@ def cli(context: click.Context) -> None:
 @takes_traceback
 def finetune(recipe: str, overrides: Sequence[str], resume: bool, wants_json: bool) -> None:
     """Fine-tune a checkpoint as a recipe says; prints the run folder."""
-    from kft.api.schema import read_recipe
-
-    settings = read_recipe(recipe, overrides)  # a wrong key answers before torch is loaded
-    from kft.cli.display import StderrConsole, TerminalObserver
-
-    observer = TerminalObserver(StderrConsole(), logging_steps=settings.train.logging_steps)
+    settings = recipe_of(recipe, overrides)  # a wrong key answers before torch is loaded
+    observer = observer_of(settings)
     with contextlib.redirect_stdout(sys.stderr), contextlib.closing(observer):
         observer.stage("starting")
         from kft.api.finetune import finetune as run_recipe
 
         run = run_recipe(settings, observer=observer, resume=resume)
-    click.echo(as_json(run.result) if wants_json else run.folder)
+    if not launched_rank():
+        click.echo(as_json(run.result) if wants_json else run.folder)
 
 
 @cli.command()

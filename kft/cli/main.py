@@ -16,6 +16,7 @@ from typing import NoReturn
 
 import click
 
+from kft.api.launched import launched_rank
 from kft.cli import bench as _bench  # noqa: F401 -- its command
 from kft.cli.commands import cli
 from kft.cli.messages import (
@@ -62,7 +63,8 @@ def run_words(words: Sequence[str]) -> int:
     except KftError as error:
         return _report(error, error if with_traceback else None)
     except KeyboardInterrupt:
-        tell("Interrupted.")
+        if not launched_rank():
+            tell("Interrupted.")
         return 130
     except Exception as error:  # noqa: BLE001 -- the outermost place: told, never swallowed
         if isinstance(error, BrokenPipeError) and _reader_left():
@@ -73,6 +75,8 @@ def run_words(words: Sequence[str]) -> int:
 
 
 def _report(error: KftError, traced: Exception | None = None) -> int:
+    if launched_rank():
+        tell(f"rank {launched_rank()}:")
     if traced is not None:
         tell(traceback_text(traced) + "\n")
     tell(error_text(error), colored=wants_color(sys.stderr))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ class WindowPlan:
     Args:
         num_examples: Examples there are.
         rows_per_batch: Rows of a micro-batch, at most: examples, or packed rows of several.
-        batches_per_window: Micro-batches of a window, at most.
+        batches_per_window: Micro-batches of a window on all ranks together, at most.
         num_train_epochs: Passes over the examples; may be a fraction.
         max_steps: Replaces ``num_train_epochs`` when given.
         seed: Every epoch has its own order, drawn from this.
@@ -102,8 +102,40 @@ def epoch_order(num_rows: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(num_rows)
 
 
+@dataclass(frozen=True)
+class Share:
+    """Which micro-batches of a window are a rank's own: every ``ranks``-th, from ``rank`` on.
+
+    The window is cut in the same way however many ranks there are, and its longest micro-batches
+    are dealt out first, so that ranks wait little for each other.
+
+    Args:
+        rank: Counted from 0.
+        ranks: How many there are.
+
+    Example:
+        >>> [Share(rank, 2).of(["long", "middle", "short"]) for rank in (0, 1)]
+        [['long', 'short'], ['middle']]
+    """
+
+    rank: int = 0
+    ranks: int = 1
+
+    def of(self, parts: Sequence[Any]) -> list[Any]:
+        """A rank's own parts."""
+        return list(parts[self.rank :: self.ranks])
+
+
+ALL = Share()
+"""The share of a run's only process."""
+
+
 def make_windows(
-    examples: Sequence[Example], plan: WindowPlan, collate: Collate, first_step: int = 1
+    examples: Sequence[Example],
+    plan: WindowPlan,
+    collate: Collate,
+    first_step: int = 1,
+    share: Share = ALL,
 ) -> Iterator[Window]:
     """The windows of a run from ``first_step`` on, in order.
 
@@ -115,14 +147,17 @@ def make_windows(
         plan: Which of them belong to which step.
         collate: Makes one batch of a few examples, longest first.
         first_step: Counted from 1; later than 1 when a run goes on.
+        share: A rank's part of each window. Where none is left for it, it has a spare batch of
+            the shortest example.
     """
     for step in range(first_step, plan.total_steps + 1):
         rows = plan.rows(step)
         if plan.packing is None:
-            parts = by_length([examples[row[0]] for row in rows], plan.rows_per_batch)
+            parts = list(by_length([examples[row[0]] for row in rows], plan.rows_per_batch))
         else:
-            parts = packed_parts(examples, rows, plan.rows_per_batch)
-        yield [collate(part) for part in parts]
+            parts = list(packed_parts(examples, rows, plan.rows_per_batch))
+        own = [collate(part) for part in share.of(parts)]
+        yield own or [replace(collate(parts[-1][-1:]), is_spare=True)]
 
 
 def by_length(examples: Sequence[Example], rows_per_batch: int) -> Iterator[list[Example]]:

@@ -21,9 +21,9 @@ class TrainSection(Section):
     )
     per_device_train_batch_size: Positive | Literal["auto"] = Field(
         8,
-        description="Rows per micro-batch, packed ones where `data.packing` is on: memory, not "
-        "arithmetic, depends on it. `auto`: as many as fit, a power of two, at most 64, and few "
-        "enough for 100 steps.",
+        description="Rows per micro-batch on each process, packed ones where `data.packing` is "
+        "on: memory, not arithmetic, depends on it. `auto`: as many as fit, a power of two, at "
+        "most 64, and few enough for 100 steps.",
     )
     gradient_accumulation_steps: Positive = Field(
         1, description="Micro-batches per optimizer step; their targets are averaged together."

@@ -109,6 +109,8 @@ class Batch:
         documents: Where the documents of the row begin and end.
         token_type_ids: int64 (B, T), for models that tell two texts apart by them.
         word_ids: int64 (B, T), as in :class:`Example`; for tasks that mask whole words.
+        is_spare: Nothing of it counts: a rank without rows of a window has one, since the sum of
+            all ranks' gradients waits for every rank.
     """
 
     input_ids: Tensor
@@ -120,6 +122,7 @@ class Batch:
     documents: Documents | None = None
     token_type_ids: Tensor | None = None
     word_ids: Tensor | None = None
+    is_spare: bool = False
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on ``device``."""

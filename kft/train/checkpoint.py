@@ -173,7 +173,7 @@ def load_checkpoint(folder: Path, module: torch.nn.Module, optimizer: Any, scale
         scaler.load_state_dict(state["scaler"])
     torch.set_rng_state(state["cpu_random_state"])
     if torch.cuda.is_available() and state["cuda_random_states"]:
-        torch.cuda.set_rng_state_all(state["cuda_random_states"])
+        torch.cuda.set_rng_state(state["cuda_random_states"][0])
 
 
 def load_weights(folder: Path, module: torch.nn.Module) -> None:
@@ -217,7 +217,7 @@ def _state(optimizer: Any, scaler: Any) -> dict[str, Any]:
         "optimizer": optimizer.state_dict(),
         "scaler": None if scaler is None else scaler.state_dict(),
         "cpu_random_state": torch.get_rng_state(),
-        "cuda_random_states": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda_random_states": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
     }
 
 

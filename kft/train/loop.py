@@ -26,7 +26,7 @@ class StepStats:
         learning_rate: That the step was taken with.
         grad_norm: float32 scalar, before clipping.
         num_targets: int64 scalar, over all ranks.
-        num_tokens: Tokens of this rank's window without padding.
+        num_tokens: int64 scalar, tokens without padding, over all ranks.
         seconds: From asking for the window to the end of the step.
     """
 
@@ -35,7 +35,7 @@ class StepStats:
     learning_rate: float
     grad_norm: Tensor
     num_targets: Tensor
-    num_tokens: int
+    num_tokens: Tensor
     seconds: float
 
 
@@ -73,12 +73,15 @@ def train(
             return
         step += 1
         module.train()
-        num_targets = accelerator.reduce(count_targets(window, accelerator.device), "sum")  # ()
+        counts = accelerator.reduce(count_window(window, accelerator.device), "sum")  # (2,)
+        num_targets, num_tokens = counts.unbind()
         loss = torch.zeros((), device=accelerator.device)
         for position, batch in enumerate(window):
             is_last = position == len(window) - 1
             with contextlib.nullcontext() if is_last else accelerator.no_sync(module):
                 total = module(batch.to(accelerator.device)).total  # (), nats
+                if batch.is_spare:
+                    total = total * 0  # takes part in the ranks' sum of gradients, adds nothing
                 # Ranks' gradients are averaged, so the sum needs their number back.
                 accelerator.backward(total / num_targets * accelerator.num_processes)
             loss += total.detach() / num_targets
@@ -95,14 +98,16 @@ def train(
             learning_rate=learning_rate,
             grad_norm=grad_norm.detach(),
             num_targets=num_targets,
-            num_tokens=sum(batch.num_tokens for batch in window),
+            num_tokens=num_tokens,
             seconds=time.perf_counter() - started,
         )
 
 
-def count_targets(window: Window, device: torch.device) -> Tensor:
-    """What the losses of a window on this rank are divided by, int64 scalar."""
-    return torch.tensor(sum(batch.num_counted for batch in window), device=device)
+def count_window(window: Window, device: torch.device) -> Tensor:
+    """What the losses of a window on this rank are divided by, and its tokens; int64 (2,)."""
+    counted = [batch for batch in window if not batch.is_spare]
+    targets = sum(batch.num_counted for batch in counted)
+    return torch.tensor([targets, sum(batch.num_tokens for batch in counted)], device=device)
 
 
 def row_losses(

@@ -48,7 +48,7 @@ def step_record(stats: StepStats, accelerator: Any) -> dict[str, float]:
         "learning_rate": stats.learning_rate,
         "grad_norm": grad_norm,
         "num_targets": int(stats.num_targets),
-        "tokens_per_second": stats.num_tokens / stats.seconds,
+        "tokens_per_second": int(stats.num_tokens) / stats.seconds,
         "peak_memory_bytes": peak_memory_bytes(accelerator.device),
     }
 

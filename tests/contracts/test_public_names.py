@@ -19,6 +19,7 @@ PUBLIC = [
     "finetune",
     "load_run",
     "read_recipe",
+    "report",
     "steps",
 ]
 """Whoever adds or removes a name says so here, and in the changelog."""
