@@ -67,7 +67,7 @@ def works(folder: Path) -> dict[str, Work]:
         "nsmc": Work(
             "NSMC, good or bad",
             "klue_bert_nsmc",
-            ("train.num_train_epochs=2",),
+            ("train.num_train_epochs=1",),
             ("accuracy", "macro_f1"),
         ),
         "korsts": Work(
@@ -77,13 +77,18 @@ def works(folder: Path) -> dict[str, Work]:
                 f"data.train={folder}/korsts/sts-train.tsv",
                 f"data.eval={folder}/korsts/sts-test.tsv",
                 "evaluate.eval_steps=null",
+                "train.num_train_epochs=3",
             ),
             ("pearson", "r2"),
         ),
         "ner": Work(
             "KLUE-NER, entities",
             "klue_ner",
-            (f"data.train={ner}/ner_train.tsv", f"data.eval={ner}/ner_test.tsv"),
+            (
+                f"data.train={ner}/ner_train.tsv",
+                f"data.eval={ner}/ner_test.tsv",
+                "train.num_train_epochs=2",
+            ),
             ("entity_micro_f1", "entity_macro_f1_strict"),
         ),
         "nli": Work(
@@ -93,14 +98,18 @@ def works(folder: Path) -> dict[str, Work]:
                 f"data.train=[{folder}/kornli/xnli.dev.ko.tsv, {folder}/kornli/xnli.test.ko.tsv]",
                 f"data.eval={folder}/klue/klue-nli-v1.1_dev.json",
                 "evaluate.eval_steps=null",
-                "train.num_train_epochs=3",
+                "train.num_train_epochs=2",
             ),
             ("accuracy", "macro_f1"),
         ),
         "chat": Work(
             "Chatbot_data, as a decoder",
             "kcbert_prefix_chat",
-            (f"data.train={folder}/chatbot/ChatbotData.csv", "evaluate.scored_generations=500"),
+            (
+                f"data.train={folder}/chatbot/ChatbotData.csv",
+                "train.num_train_epochs=3",
+                "evaluate.scored_generations=200",
+            ),
             ("bits_per_character", "chrf"),
             ways=("causal", "prefix"),
         ),
