@@ -409,13 +409,15 @@ def test_evaluate(fake: Any, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_merge(fake: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    def merge(run: str, *, output: str | None, base: str | None) -> Any:
+    def merge(run: str, *, output: str | None, base: str | None, on_finding: Any) -> Any:
         assert (run, output, base) == ("runs/one", None, "original")
+        on_finding(Finding("note", "before"))
         return Path("runs/one/merged"), {"passed": True, "kl": 1e-9}
 
     fake("merge", merge)
     assert run_words(["merge", "runs/one", "--base", "original"]) == 0
-    assert capsys.readouterr() == ("runs/one/merged\n", "passed  yes\nkl      1.0e-09\n")
+    told = "note: before\npassed  yes\nkl      1.0e-09\n"
+    assert capsys.readouterr() == ("runs/one/merged\n", told)
     assert run_words(["merge", "runs/one", "--base", "original", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "folder": "runs/one/merged",

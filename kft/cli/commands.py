@@ -15,18 +15,23 @@ from typing import Any, TypeVar
 import click
 
 from kft import __version__
-from kft.cli.messages import AtLeast, OneOf, as_json, error_text, tell, wants_color
-from kft.errors import ExportError, RecipeError
+from kft.cli.messages import AtLeast, as_json, error_text, tell, wants_color
+from kft.errors import RecipeError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class CommandGroup(click.Group):
-    """Commands in the order in which a person needs them."""
+    """Commands in the order in which a person needs them; they stand in several files."""
+
+    ORDER = (
+        *("finetune", "check", "evaluate", "generate", "merge", "verify", "export", "push"),
+        *("report", "sweep", "schema", "presets", "init", "bench"),
+    )
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
         """Their names."""
-        return list(self.commands)
+        return sorted(self.commands, key=self.ORDER.index)
 
 
 def takes_traceback(command: Command) -> Command:
@@ -158,60 +163,6 @@ def generate(place: str, prompt: str | None, system: str | None, max_new_tokens:
         converse(conversation)
     else:
         answer_lines(conversation, sys.stdin)
-
-
-@cli.command()
-@click.argument("run")
-@click.option("--output", metavar="DIR", help="Folder to write; else the run's `merged`.")
-@click.option(
-    "--base",
-    type=OneOf("original", "dequantized"),
-    metavar="original|dequantized",
-    help="What a 4-bit adapter is merged into; else as the recipe says.",
-)
-@takes_json
-@takes_traceback
-def merge(run: str, output: str | None, base: str | None, wants_json: bool) -> None:
-    """Merge an adapter into its base and verify it; prints the folder."""
-    from kft.cli.tables import pairs
-
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            from kft.api.merge import merge as merge_run
-
-            folder, numbers = merge_run(run, output=output, base=base)
-    except ExportError as error:  # what was refused is worth knowing in numbers
-        if error.numbers is not None and wants_json:
-            click.echo(as_json({"folder": None, "verification": error.numbers}))
-        elif error.numbers is not None:
-            tell(pairs(error.numbers))
-        raise
-    if wants_json:
-        click.echo(as_json({"folder": str(folder), "verification": numbers}))
-        return
-    tell(pairs(numbers))
-    click.echo(folder)
-
-
-@cli.command()
-@click.argument("run")
-@click.argument("model")
-@takes_json
-@takes_traceback
-def verify(run: str, model: str, wants_json: bool) -> None:
-    """Compare a merged model with the run it came from."""
-    with contextlib.redirect_stdout(sys.stderr):
-        from kft.api.verify import verify as verify_model
-
-        numbers = verify_model(run, model)
-    if wants_json:
-        click.echo(as_json(numbers))
-    else:
-        from kft.cli.tables import pairs
-
-        click.echo(pairs(numbers))
-    if not numbers["passed"]:
-        raise ExportError(f"`{model}` doesn't agree with `{run}`")
 
 
 @cli.command()

@@ -1,0 +1,66 @@
+"""The commands that make of a run what others use: merged and verified."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+import click
+
+from kft.cli.commands import cli, takes_json, takes_traceback
+from kft.cli.messages import OneOf, as_json, show_finding, tell
+from kft.errors import ExportError
+
+
+@cli.command()
+@click.argument("run")
+@click.option("--output", metavar="DIR", help="Folder to write; else the run's `merged`.")
+@click.option(
+    "--base",
+    type=OneOf("original", "dequantized"),
+    metavar="original|dequantized",
+    help="What a 4-bit adapter is merged into; else as the recipe says.",
+)
+@takes_json
+@takes_traceback
+def merge(run: str, output: str | None, base: str | None, wants_json: bool) -> None:
+    """Merge an adapter into its base and verify it; prints the folder."""
+    from kft.cli.tables import pairs
+
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            from kft.api.merge import merge as merge_run
+
+            folder, numbers = merge_run(run, output=output, base=base, on_finding=show_finding)
+    except ExportError as error:  # what was refused is worth knowing in numbers
+        if error.numbers is not None and wants_json:
+            click.echo(as_json({"folder": None, "verification": error.numbers}))
+        elif error.numbers is not None:
+            tell(pairs(error.numbers))
+        raise
+    if wants_json:
+        click.echo(as_json({"folder": str(folder), "verification": numbers}))
+        return
+    tell(pairs(numbers))
+    click.echo(folder)
+
+
+@cli.command()
+@click.argument("run")
+@click.argument("model")
+@takes_json
+@takes_traceback
+def verify(run: str, model: str, wants_json: bool) -> None:
+    """Compare a merged model with the run it came from."""
+    with contextlib.redirect_stdout(sys.stderr):
+        from kft.api.verify import verify as verify_model
+
+        numbers = verify_model(run, model)
+    if wants_json:
+        click.echo(as_json(numbers))
+    else:
+        from kft.cli.tables import pairs
+
+        click.echo(pairs(numbers))
+    if not numbers["passed"]:
+        raise ExportError(f"`{model}` doesn't agree with `{run}`")
