@@ -45,6 +45,7 @@ Commands:
   merge     Merge an adapter into its base and verify it; prints the folder.
   verify    Compare a merged model with the run it came from.
   report    Write a page about a run, or a comparison of several.
+  sweep     Run a recipe with several values of some keys.
   schema    Print every key of a recipe with its meaning and default.
   presets   List Korean checkpoints with licence and memory needed, or...
   init      Write a commented recipe for a checkpoint and a file of rows.
@@ -93,7 +94,7 @@ def test_a_misspelt_command() -> None:
     assert done.stderr == (
         "error: Unknown command `finetun`\n"
         "  expected: one of `finetune`, `check`, `evaluate`, `generate`, `merge`, `verify`, "
-        "`report`, `schema`, `presets`, `init`, `bench`\n"
+        "`report`, `sweep`, `schema`, `presets`, `init`, `bench`\n"
         "\n"
         "hint: Did you mean `kft finetune`?\n"
     )
@@ -239,7 +240,7 @@ def test_it_answers_at_once(
             ["\x1b[2J"],
             "error: Unknown command `\\x1b[2J`\n"
             "  expected: one of `finetune`, `check`, `evaluate`, `generate`, `merge`, `verify`, "
-            "`report`, `schema`, `presets`, `init`, `bench`\n",
+            "`report`, `sweep`, `schema`, `presets`, `init`, `bench`\n",
         ),
     ],
 )

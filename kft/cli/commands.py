@@ -113,7 +113,7 @@ def check(
         click.echo(as_json(checked.as_dict()))
     else:
         colored, ascii_only = wants_color(sys.stdout), not _shows_unicode()
-        width = _stdout_width()
+        width = stdout_width()
         text = check_text(checked, width=width, colored=colored, ascii_only=ascii_only)
         click.echo(text, color=colored)
     if checked.has_errors:
@@ -139,7 +139,7 @@ def evaluate(
         return
     from kft.cli.tables import evaluation_table
 
-    click.echo(evaluation_table(results, _stdout_width()))
+    click.echo(evaluation_table(results, stdout_width()))
 
 
 @cli.command()
@@ -196,7 +196,7 @@ def presets(name: str | None, wants_json: bool) -> None:
     """List Korean checkpoints with licence and memory needed, or show one."""
     from kft.cli.presets import show
 
-    click.echo(show(name, wants_json=wants_json, width=_stdout_width()))
+    click.echo(show(name, wants_json=wants_json, width=stdout_width()))
 
 
 @cli.command()
@@ -241,6 +241,6 @@ def _shows_unicode() -> bool:
     return True
 
 
-def _stdout_width() -> int:
+def stdout_width() -> int:
     """Cells of the terminal; 80 when stdout is a file or a pipe."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 80

@@ -18,6 +18,7 @@ import click
 
 from kft.cli import bench as _bench  # noqa: F401 -- its command
 from kft.cli import exported as _exported  # noqa: F401 -- likewise
+from kft.cli import sweep as _sweep  # noqa: F401 -- likewise
 from kft.cli.commands import cli
 from kft.cli.messages import (
     error_text,
