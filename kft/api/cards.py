@@ -16,6 +16,7 @@ from kft.api.paths import with_names_alone
 from kft.errors import Finding
 from kft.export.card import Base, CardFacts, write_card
 from kft.export.card_loading import Loading
+from kft.export.onnx_file import ONNX
 from kft.models.decoders import CAUSAL_LM, first_position, fit_attention, is_encoder, is_prefix
 from kft.models.licence import licence_of
 from kft.models.loader import load_config
@@ -101,6 +102,7 @@ def _loading(
         start=start,
         is_pair="text_pair" in recipe.data.columns or recipe.data.format == "pairs",
         prefix=is_decoder and is_prefix(config),
+        graph=ONNX if (folder / ONNX).is_file() else None,
         odd_positions=is_decoder and first_position(config) > 0,
     )
 

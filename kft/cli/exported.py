@@ -64,3 +64,29 @@ def verify(run: str, model: str, wants_json: bool) -> None:
         click.echo(pairs(numbers))
     if not numbers["passed"]:
         raise ExportError(f"`{model}` doesn't agree with `{run}`")
+
+
+@cli.command()
+@click.argument("run")
+@click.option(
+    "--format", "to", type=OneOf("onnx"), required=True, metavar="onnx", help="What to write."
+)
+@click.option("--output", metavar="DIR", help="Folder to write; else `onnx` in the run folder.")
+@takes_json
+@takes_traceback
+def export(run: str, to: str, output: str | None, wants_json: bool) -> None:
+    """Write a run's model in another format and verify it.
+
+    Prints the folder. ONNX is for the tasks of encoders.
+    """
+    from kft.cli.tables import pairs
+
+    with contextlib.redirect_stdout(sys.stderr):
+        from kft.api.export import export as export_run
+
+        folder, numbers = export_run(run, to=to, output=output, on_finding=show_finding)
+    if wants_json:
+        click.echo(as_json({"folder": str(folder), "verification": numbers}))
+        return
+    tell(pairs(numbers))
+    click.echo(folder)

@@ -34,7 +34,8 @@ def sweep(
 ) -> None:
     """Run a recipe with several values of some keys.
 
-    Prints the folder. The same command again goes on where it stopped. `KEY=LOW..HIGH` is a range for `--trials`.
+    Prints the folder. The same command again goes on where it stopped. `KEY=LOW..HIGH` is a
+    range for `--trials`.
     """
     from kft.api.sweep_space import read_space
 

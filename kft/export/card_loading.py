@@ -33,6 +33,7 @@ class Loading:
         is_pair: The task reads two texts.
         prefix: Its prompt sees itself both ways.
         odd_positions: transformers' own ``generate`` numbers its positions wrongly.
+        graph: File of an ONNX model; ``None`` for weights that transformers loads.
     """
 
     auto_class: str
@@ -45,6 +46,7 @@ class Loading:
     is_pair: bool = False
     prefix: bool = False
     odd_positions: bool = False
+    graph: str | None = None
 
 
 def loading_text(loading: Loading) -> str:
@@ -57,6 +59,8 @@ def loading_text(loading: Loading) -> str:
     if loading.prefix or loading.odd_positions:
         why = _PREFIX if loading.prefix else _POSITIONS
         return _ALONE.format(why=why) + "\n" + with_kft
+    if loading.graph is not None:
+        return f"With onnxruntime:\n\n```python\n{_graph(loading)}\n```\n"
     code = "\n".join([*_imports(loading), "", *_model(loading), "", *_use(loading)])
     return f"With kft:\n\n{with_kft}\nWithout it:\n\n```python\n{code}\n```\n"
 
@@ -75,6 +79,31 @@ def _imports(loading: Loading) -> list[str]:
     if loading.base is not None:
         lines.append("from peft import PeftModel")
     return [*lines, f"from transformers import {', '.join(names)}"]
+
+
+def _graph(loading: Loading) -> str:
+    """Code that runs a graph; its labels' names are in the configuration beside it."""
+    texts = {"token_classification": _WORDS, "masked_lm": '"서울의 하늘이 높다"'}
+    given = texts.get(loading.task) or _texts(is_pair=loading.is_pair)
+    return "\n".join(
+        [
+            "import numpy",
+            "import onnxruntime",
+            "from transformers import AutoConfig, AutoTokenizer",
+            "",
+            'folder = "."  # this one',
+            "config = AutoConfig.from_pretrained(folder)",
+            "tokenizer = AutoTokenizer.from_pretrained(folder)",
+            f'session = onnxruntime.InferenceSession(f"{{folder}}/{loading.graph}")',
+            "names = [one.name for one in session.get_inputs()]",
+            "",
+            f'inputs = tokenizer({given}, return_tensors="np")',
+            'inputs.setdefault("token_type_ids", numpy.zeros_like(inputs["input_ids"]))',
+            "given = {name: inputs[name].astype(numpy.int64) for name in names}",
+            "logits = session.run(None, given)[0]",
+            "print(logits.shape, config.id2label)",
+        ]
+    )
 
 
 def _model(loading: Loading) -> list[str]:
@@ -108,8 +137,7 @@ def _use(loading: Loading) -> list[str]:
             return [*_prompt(loading.start), *_GENERATE]
         case "token_classification":
             return [
-                'words = ["서울의", "가을은", "하늘이", "높다"]',
-                'inputs = tokenizer(words, is_split_into_words=True, return_tensors="pt")',
+                f'inputs = tokenizer({_WORDS}, return_tensors="pt")',
                 *_LOGITS,
                 "print([model.config.id2label[int(tag)] for tag in logits[0].argmax(-1)])",
             ]
@@ -122,10 +150,10 @@ def _use(loading: Loading) -> list[str]:
                 "print(tokenizer.decode(logits[0, at].argmax(-1)))",
             ]
         case "sequence_regression":
-            return [_texts(is_pair=loading.is_pair), *_LOGITS, "print(float(logits[0, 0]))"]
+            return [_inputs(loading), *_LOGITS, "print(float(logits[0, 0]))"]
         case _:
             return [
-                _texts(is_pair=loading.is_pair),
+                _inputs(loading),
                 *_LOGITS,
                 "print(model.config.id2label[int(logits[0].argmax())])",
             ]
@@ -161,6 +189,12 @@ def _prompt(start: str | None) -> list[str]:
     ]
 
 
+_WORDS = '["서울의", "가을은", "하늘이", "높다"], is_split_into_words=True'
+
+
 def _texts(*, is_pair: bool) -> str:
-    texts = '"하늘이 높다", "바람이 선선하다"' if is_pair else '"하늘이 높고 바람이 선선하다"'
-    return f'inputs = tokenizer({texts}, return_tensors="pt")'
+    return '"하늘이 높다", "바람이 선선하다"' if is_pair else '"하늘이 높고 바람이 선선하다"'
+
+
+def _inputs(loading: Loading) -> str:
+    return f'inputs = tokenizer({_texts(is_pair=loading.is_pair)}, return_tensors="pt")'
