@@ -45,6 +45,7 @@ Commands:
   merge     Merge an adapter into its base and verify it; prints the folder.
   verify    Compare a merged model with the run it came from.
   export    Write a run's model in another format and verify it.
+  push      Send an adapter or a merged model to the hub.
   report    Write a page about a run, or a comparison of several.
   sweep     Run a recipe with several values of some keys.
   schema    Print every key of a recipe with its meaning and default.
@@ -95,7 +96,7 @@ def test_a_misspelt_command() -> None:
     assert done.stderr == (
         "error: Unknown command `finetun`\n"
         "  expected: one of `finetune`, `check`, `evaluate`, `generate`, `merge`, `verify`, "
-        "`export`, `report`, `sweep`, `schema`, `presets`, `init`, `bench`\n"
+        "`export`, `push`, `report`, `sweep`, `schema`, `presets`, `init`, `bench`\n"
         "\n"
         "hint: Did you mean `kft finetune`?\n"
     )
@@ -241,7 +242,7 @@ def test_it_answers_at_once(
             ["\x1b[2J"],
             "error: Unknown command `\\x1b[2J`\n"
             "  expected: one of `finetune`, `check`, `evaluate`, `generate`, `merge`, `verify`, "
-            "`export`, `report`, `sweep`, `schema`, `presets`, `init`, `bench`\n",
+            "`export`, `push`, `report`, `sweep`, `schema`, `presets`, `init`, `bench`\n",
         ),
     ],
 )

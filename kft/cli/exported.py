@@ -1,15 +1,19 @@
-"""The commands that make of a run what others use: merged and verified."""
+"""The commands that make of a run what others use: merged, in other formats, on the hub."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from kft.cli.commands import cli, takes_json, takes_traceback
-from kft.cli.messages import OneOf, as_json, show_finding, tell
+from kft.cli.messages import OneOf, as_json, show_finding, tell, visible
 from kft.errors import ExportError
+
+if TYPE_CHECKING:
+    from kft.api.push import Parcel
 
 
 @cli.command()
@@ -90,3 +94,41 @@ def export(run: str, to: str, output: str | None, wants_json: bool) -> None:
         return
     tell(pairs(numbers))
     click.echo(folder)
+
+
+@cli.command()
+@click.argument("run")
+@click.argument("repo", metavar="OWNER/NAME")
+@click.option("--merged", is_flag=True, help="Send the merged model, not the adapter.")
+@click.option("--public", is_flag=True, help="Let everyone read it; else only its owner.")
+@click.option("--base", metavar="OWNER/NAME", help="The adapter's base on the hub.")
+@click.option("--dry-run", is_flag=True, help="Show what would go, and send nothing.")
+@takes_traceback
+def push(run: str, repo: str, merged: bool, public: bool, base: str | None, dry_run: bool) -> None:
+    """Send an adapter or a merged model to the hub.
+
+    Shows what goes, and prints its address there.
+    """
+    from kft.cli.tables import bytes_text, table
+
+    def show(parcel: Parcel) -> bool:
+        for finding in parcel.findings:
+            show_finding(finding)
+        rows = [
+            [visible(name), bytes_text(size), "with the base's name on the hub"]
+            if name in parcel.changed
+            else [visible(name), bytes_text(size), ""]
+            for name, size in parcel.files.items()
+        ]
+        rows.append(["together", bytes_text(sum(parcel.files.values())), ""])
+        who = "only its owner sees it" if parcel.private else "everyone can read it"
+        tell(f"{visible(str(parcel.folder))} to `{visible(parcel.repo)}`, {who}:")
+        tell(table(["", "size", ""], rows, 10**4))
+        return not dry_run
+
+    with contextlib.redirect_stdout(sys.stderr):
+        from kft.api.push import push as push_run
+
+        address = push_run(run, repo, merged=merged, private=not public, base=base, on_parcel=show)
+    if address is not None:
+        click.echo(address)
