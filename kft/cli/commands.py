@@ -121,28 +121,6 @@ def check(
 
 
 @cli.command()
-@click.argument("places", nargs=-1, required=True, metavar="RUN|MODEL...")
-@click.option("--data", metavar="FILE", help="Rows to measure on; else the run's held-out rows.")
-@click.option("--max-rows", type=AtLeast(1), help="Use the first rows only.")
-@takes_json
-@takes_traceback
-def evaluate(
-    places: Sequence[str], data: str | None, max_rows: int | None, wants_json: bool
-) -> None:
-    """Measure runs and models on the same rows."""
-    with contextlib.redirect_stdout(sys.stderr):
-        from kft.api.evaluate import evaluate as evaluate_places
-
-        results = evaluate_places(list(places), data=data, max_rows=max_rows)
-    if wants_json:
-        click.echo(as_json(results))
-        return
-    from kft.cli.tables import evaluation_table
-
-    click.echo(evaluation_table(results, stdout_width()))
-
-
-@cli.command()
 @click.argument("place", metavar="RUN|MODEL")
 @click.option("--prompt", metavar="TEXT", help="Answer this; else a chat, or each line of stdin.")
 @click.option("--system", metavar="TEXT", help="What the model is told first.")

@@ -17,6 +17,7 @@ from typing import NoReturn
 import click
 
 from kft.cli import bench as _bench  # noqa: F401 -- its command
+from kft.cli import evaluate as _evaluate  # noqa: F401 -- likewise
 from kft.cli import exported as _exported  # noqa: F401 -- likewise
 from kft.cli import sweep as _sweep  # noqa: F401 -- likewise
 from kft.cli.commands import cli
