@@ -124,7 +124,10 @@ def card_text(facts: CardFacts) -> str:
         f"## Base\n\n{_base(facts.base)}",
         _section("Data", _data(facts)),
         _section("Results", _results(facts.result)),
-        _section("Verification", _verification(facts.verification)),
+        _section(
+            "Verification",
+            _verification(facts.verification, facts.loading),
+        ),
         _section("Recipe", f"```yaml\n{facts.recipe.strip()}\n```" if facts.recipe else ""),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -145,13 +148,19 @@ def _front_matter(facts: CardFacts) -> str:
         language="ko",
         license=licence.identifier,
         license_name=_slug(str(licence.name)) if other else None,
-        library_name="peft" if facts.kind == "adapter" else "transformers",
+        library_name=_library(facts),
         base_model=hub,
         base_model_relation=relation if hub else None,
         pipeline_tag=_PIPELINES[facts.task],
         tags=["kft", "korean", *method],
     )
     return str(data.to_yaml())
+
+
+def _library(facts: CardFacts) -> str:
+    if facts.loading.graph is not None:
+        return "onnx"
+    return "peft" if facts.kind == "adapter" else "transformers"
 
 
 def _slug(name: str) -> str:
@@ -224,10 +233,8 @@ def _results(result: Mapping[str, Any]) -> str:
         return ""
     header = ["held-out rows", "base", "tuned", "difference", "95 % interval"]
     headline = (result.get("headline") or {}).get("sentence")
-    num_rows = tuned.get("num_rows")
-    lines = [_plain(str(headline)) + ("" if num_rows is None else f" ({num_rows:,} rows)")]
     note = "Losses are in nats per target; intervals are of paired bootstrap resamples."
-    return "\n\n".join([*(lines if headline else []), _table(header, rows), note])
+    return "\n\n".join([*([_plain(str(headline))] if headline else []), _table(header, rows), note])
 
 
 def _is_measure(name: str, value: Any) -> bool:
@@ -235,13 +242,16 @@ def _is_measure(name: str, value: Any) -> bool:
     return is_number and not name.startswith(("num_", "majority_"))
 
 
-def _verification(numbers: Mapping[str, Any] | None) -> str:
+def _verification(numbers: Mapping[str, Any] | None, loading: Loading) -> str:
     if not numbers or "passed" not in numbers:
         return ""
     rows = [(f"`{name}`", _value(numbers[name])) for name in _CHECKED if name in numbers]
+    who = "one that was trained"
+    if loading.graph is not None:
+        who = "verified one that it was made from, onnxruntime against torch"
     said = (
-        "The saved model, loaded again from disk, was compared with the one that was trained, on "
-        "held-out rows: logits, and nats of KL(trained || saved)."
+        f"The saved model, loaded again from disk, was compared with the {who}, on held-out rows: "
+        "logits, and nats of KL."
     )
     return f"{said}\n\n{_table(['', ''], rows)}"
 

@@ -79,11 +79,7 @@ def write_onnx(model: Any, batch: Batch, path: Path) -> None:
     Raises:
         ExportError: If the exporter can't.
     """
-    # Of a single row the exporter would take it that there is never another number of rows.
-    inputs = {
-        name: torch.cat([tensor, tensor]) if len(tensor) == 1 else tensor
-        for name, tensor in onnx_inputs(model, batch).items()
-    }
+    inputs = onnx_inputs(model, batch)
     shapes = tuple({0: "rows", 1: "tokens"} for _ in inputs)
     # What the exporter says of itself is no matter here; what it wrote is compared.
     logging.getLogger(_REGISTRATION).setLevel(logging.ERROR)

@@ -82,7 +82,10 @@ def test_the_code_of_both_cards_runs_and_says_the_same(
     run = start(task, checkpoint, recipe_file)
     with_adapter, of_adapter = run_code(run.folder / "adapter", checkpoint)
     merged, of_merged = run_code(run.folder / "merged")
-    assert with_adapter == merged
+    if task == "sequence_regression":
+        assert float(with_adapter) == pytest.approx(float(merged), abs=1e-4)
+    else:
+        assert with_adapter == merged
     assert with_adapter or task == "causal_lm"  # it may end at once
     if task == "causal_lm":
         asked = [{"role": "user", "content": "서울의 가을은 어때요?"}]

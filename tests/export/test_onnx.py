@@ -74,6 +74,8 @@ def test_a_pair_classifier_is_written_and_a_changed_one_refused(
 
     # The code in its card runs as it stands.
     card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "library_name: onnx" in card
+    assert "onnxruntime against torch" in card
     code = re.search(r"```python\n(.*?)```", card, re.DOTALL)
     assert code is not None
     import contextlib
