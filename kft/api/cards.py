@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from transformers import AutoTokenizer
 
 from kft import __version__
 from kft.api.opened import head_of
@@ -22,6 +21,7 @@ from kft.models.licence import licence_of
 from kft.models.loader import load_config
 from kft.models.precision import DTYPES
 from kft.models.quantization import quantization_config
+from kft.models.tokenizer import load_tokenizer
 from kft.recipe.schema import ModelSection, Recipe
 from kft.tasks.registry import TASKS
 
@@ -82,7 +82,7 @@ def _loading(
     task = TASKS[recipe.task]
     config = load_config(recipe.model)
     fit_attention(config, task.auto_class, recipe.model.attention)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = load_tokenizer(ModelSection(name_or_path=str(folder)))
     start = None
     if tokenizer.chat_template is None:
         start = tokenizer.bos_token or tokenizer.eos_token or ""

@@ -96,6 +96,20 @@ def test_the_code_of_both_cards_runs_and_says_the_same(
         assert type(of_merged["model"]).__name__ in (run.folder / "merged/config.json").read_text()
 
 
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_the_code_of_a_quantized_base_and_of_running_text_runs(
+    quantization: str, tiny_llama: Path, recipe_file: RecipeFile
+) -> None:
+    keys = {"adapter.method": "qlora", "model.quantization": quantization, "export.merge": False}
+    rows = [{"text": " ".join(WORDS[at % 3 :])} for at in range(30)]
+    run = kft.finetune(recipe_file(tiny_llama, rows, {**KEYS, **keys}))
+    told, names = run_code(run.folder / "adapter", tiny_llama)
+    kinds = {type(module).__name__ for module in names["model"].modules()}
+    assert ("Linear4bit" in kinds) == (quantization == "nf4")
+    assert ("Linear8bitLt" in kinds) == (quantization == "int8")
+    assert run.generate("서울의 가을은", max_new_tokens=64).strip() == told.strip()
+
+
 def test_a_card_says_what_the_run_did(tiny_gpt: Path, recipe_file: RecipeFile) -> None:
     run = start("sequence_classification", tiny_gpt, recipe_file)
     adapter = (run.folder / "adapter" / "README.md").read_text(encoding="utf-8")
