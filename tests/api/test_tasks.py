@@ -144,6 +144,8 @@ def test_a_new_head_is_told_and_its_numbers_are_the_tasks_own(
     assert right / len(rows) == pytest.approx(tuned["accuracy"])
     merged = str(run.folder / "merged")
     again = evaluate([str(run.folder), merged])
+    against = again[merged].pop("against")  # the very same answers, row by row
+    assert against["differences"]["accuracy"]["difference"] == 0
     assert again[merged] == again[str(run.folder)] | {"eval_loss": again[merged]["eval_loss"]}
     assert again[merged]["accuracy"] == tuned["accuracy"]
     from kft.api.generate import open_chat
