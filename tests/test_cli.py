@@ -44,7 +44,10 @@ Commands:
   generate  Ask a run or a model.
   merge     Merge an adapter into its base and verify it; prints the folder.
   verify    Compare a merged model with the run it came from.
+  export    Write a run's model in another format and verify it.
+  push      Send an adapter or a merged model to the hub.
   report    Write a page about a run, or a comparison of several.
+  sweep     Run a recipe with several values of some keys.
   schema    Print every key of a recipe with its meaning and default.
   presets   List Korean checkpoints with licence and memory needed, or...
   init      Write a commented recipe for a checkpoint and a file of rows.
@@ -93,7 +96,7 @@ def test_a_misspelt_command() -> None:
     assert done.stderr == (
         "error: Unknown command `finetun`\n"
         "  expected: one of `finetune`, `check`, `evaluate`, `generate`, `merge`, `verify`, "
-        "`report`, `schema`, `presets`, `init`, `bench`\n"
+        "`export`, `push`, `report`, `sweep`, `schema`, `presets`, `init`, `bench`\n"
         "\n"
         "hint: Did you mean `kft finetune`?\n"
     )
@@ -239,7 +242,7 @@ def test_it_answers_at_once(
             ["\x1b[2J"],
             "error: Unknown command `\\x1b[2J`\n"
             "  expected: one of `finetune`, `check`, `evaluate`, `generate`, `merge`, `verify`, "
-            "`report`, `schema`, `presets`, `init`, `bench`\n",
+            "`export`, `push`, `report`, `sweep`, `schema`, `presets`, `init`, `bench`\n",
         ),
     ],
 )
@@ -409,13 +412,15 @@ def test_evaluate(fake: Any, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_merge(fake: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    def merge(run: str, *, output: str | None, base: str | None) -> Any:
+    def merge(run: str, *, output: str | None, base: str | None, on_finding: Any) -> Any:
         assert (run, output, base) == ("runs/one", None, "original")
+        on_finding(Finding("note", "before"))
         return Path("runs/one/merged"), {"passed": True, "kl": 1e-9}
 
     fake("merge", merge)
     assert run_words(["merge", "runs/one", "--base", "original"]) == 0
-    assert capsys.readouterr() == ("runs/one/merged\n", "passed  yes\nkl      1.0e-09\n")
+    told = "note: before\npassed  yes\nkl      1.0e-09\n"
+    assert capsys.readouterr() == ("runs/one/merged\n", told)
     assert run_words(["merge", "runs/one", "--base", "original", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "folder": "runs/one/merged",

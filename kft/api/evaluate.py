@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from kft.api.records import read_records
 from kft.data.content import same_content
 from kft.data.left_out import LeftOut
 from kft.errors import DataError, UsageError
+from kft.evaluation.comparison import compare
 from kft.models.architecture import num_positions
 from kft.models.attention import use_document_attention
 from kft.models.decoders import is_prefix
@@ -39,7 +40,11 @@ def evaluate(
 
     Returns:
         Name -> numbers: ``eval_loss`` in nats per target, the task's metrics (or those of the
-        first run's recipe), ``num_rows``, and for labels ``majority_accuracy``.
+        first run's recipe), ``num_rows``, and for labels ``majority_accuracy``. Of every model
+        but the first also ``against``: ``model`` (the first's name) and ``differences``, metric
+        -> its ``difference`` to the first, ``low`` and ``high`` of the paired 95 % bootstrap
+        interval, ``outcome`` and ``num_rows``; empty where their rows differ. Nats per token are
+        left out of it where the tokens differ.
 
     Raises:
         KftError: If a model or the data can't be used.
@@ -53,14 +58,57 @@ def evaluate(
     recipe = run_recipe(Path(runs[0])) if runs else None
     if data is None:
         require_same_rows(Path(runs[0]))
-    results = {}
-    for place in places:
+    results: dict[str, dict[str, Any]] = {}
+    first: Measured | None = None
+    for place in dict.fromkeys(places):
         opened = open_model(place, like=recipe)
         rows = _rows_recipe(recipe, data, max_rows)
         if recipe is None:
             rows = _own_task(rows, opened)
-        results[place] = measure_opened(opened, rows).result
+        measured = measure_opened(opened, rows)
+        results[place] = dict(measured.look.result)
+        if first is None:
+            first = measured
+        else:
+            found = differences(first, measured)
+            results[place]["against"] = {"model": next(iter(results)), "differences": found}
     return results
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model on the rows.
+
+    Args:
+        look: What it showed.
+        places: Where each row stands.
+        targets: How many targets each row has under its tokenizer.
+    """
+
+    look: Look
+    places: list[str]
+    targets: list[int]
+
+
+_PER_TOKEN = frozenset({"eval_loss", "perplexity"})
+
+
+def differences(first: Measured, other: Measured) -> dict[str, dict[str, Any]]:
+    """Every metric of a model against the first one's, in pairs of rows.
+
+    Returns:
+        Empty where the rows aren't the same ones.
+    """
+    if first.places != other.places or not first.places:
+        return {}
+    names = set(first.look.statistics) & set(other.look.statistics)
+    if first.targets != other.targets:  # tokens of another tokenizer
+        names -= _PER_TOKEN
+    here, there = (
+        {name: value for name, value in one.look.statistics.items() if name in names}
+        for one in (first, other)
+    )
+    return {name: asdict(found) for name, found in compare(here, there).items()}
 
 
 def _own_task(recipe: Recipe, opened: Opened) -> Recipe:
@@ -89,7 +137,7 @@ def require_same_rows(folder: Path) -> None:
             )
 
 
-def measure_opened(opened: Opened, recipe: Recipe) -> Look:
+def measure_opened(opened: Opened, recipe: Recipe) -> Measured:
     """A loaded model on the held-out rows of a recipe.
 
     Args:
@@ -123,7 +171,10 @@ def measure_opened(opened: Opened, recipe: Recipe) -> Look:
     device = opened.model.device
     with torch.autocast(device.type, opened.dtype, enabled=opened.dtype != torch.float32):
         measured = measure_rows(rows, module, opened.tokenizer, device)
-        return put_together(rows, measured, answer_rows(rows, opened.model, opened.tokenizer))
+        look = put_together(rows, measured, answer_rows(rows, opened.model, opened.tokenizer))
+    counts = measured.rows["counts"] if measured else []
+    places = [example.place for example in held_out.examples]
+    return Measured(look, places, [int(count) for count in counts])
 
 
 def _rows_recipe(recipe: Recipe | None, data: str | None, max_rows: int | None) -> Recipe:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from kft.api.opened import Opened, open_model
 from kft.data.templates import TemplateRenderer
 from kft.errors import UsageError
-from kft.models.generation import generate
+from kft.models.generation import generate, stream
 from kft.tasks.registry import TASKS
 from kft.tasks.task import Message
 
@@ -40,21 +40,92 @@ class Chat:
         self, conversations: Sequence[Sequence[Message]], max_new_tokens: int = 256
     ) -> list[str]:
         """The next turn of several conversations at once."""
-        tokenizer = self.opened.tokenizer
-        template = tokenizer.chat_template
-        if template is None:
-            prompts = [messages[-1]["content"] for messages in conversations]
-        else:
-            renderer = TemplateRenderer(tokenizer, template)
-            prompts = [renderer.prompt(messages) for messages in conversations]
         answers = generate(
             self.opened.model,
-            tokenizer,
-            prompts,
+            self.opened.tokenizer,
+            [self._prompt(messages) for messages in conversations],
             max_new_tokens=max_new_tokens,
-            is_text=template is None,
+            is_text=self._is_text,
         )
-        return answers if template is None else [answer.strip() for answer in answers]
+        return answers if self._is_text else [answer.strip() for answer in answers]
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        max_new_tokens: int,
+        on_text: Callable[[str], None],
+    ) -> str:
+        """What :meth:`answer` gives, told piece by piece while it is made.
+
+        Args:
+            messages: As in :meth:`answer`.
+            max_new_tokens: Tokens at most.
+            on_text: Called with each piece; together they are the answer.
+        """
+        trimmed = Trimmed(on_text)
+        text = stream(
+            self.opened.model,
+            self.opened.tokenizer,
+            self._prompt(messages),
+            on_text if self._is_text else trimmed.add,
+            max_new_tokens=max_new_tokens,
+            is_text=self._is_text,
+        )
+        return text if self._is_text else text.strip()
+
+    def base_answer(self, messages: Sequence[Message], max_new_tokens: int = 256) -> str:
+        """What the base says, without the adapter, asked in the same template.
+
+        Raises:
+            UsageError: If the model is whole and knows no base.
+        """
+        if not hasattr(self.opened.model, "disable_adapter"):
+            raise UsageError(
+                f"`{self.opened.name}` has no base beside it",
+                expected="a run with an adapter, or an adapter's folder",
+            )
+        with self.opened.model.disable_adapter():
+            return self.answer(messages, max_new_tokens)
+
+    @property
+    def _is_text(self) -> bool:
+        return self.opened.tokenizer.chat_template is None
+
+    def _prompt(self, messages: Sequence[Message]) -> str:
+        tokenizer = self.opened.tokenizer
+        if self._is_text:
+            return messages[-1]["content"]
+        return TemplateRenderer(tokenizer, tokenizer.chat_template).prompt(messages)
+
+
+class Trimmed:
+    r"""Passes pieces of text on without the white space at both ends of the whole.
+
+    Args:
+        on_text: Called with each piece.
+
+    Example:
+        >>> told = []
+        >>> trimmed = Trimmed(told.append)
+        >>> for piece in (" ", " 네", ". ", "왜", "\n"):
+        ...     trimmed.add(piece)
+        >>> told
+        ['네', '.', ' 왜']
+    """
+
+    def __init__(self, on_text: Callable[[str], None]) -> None:
+        self._on_text = on_text
+        self._held: str | None = None  # white space after what was told; before it there is none
+
+    def add(self, piece: str) -> None:
+        """Take the next piece."""
+        text = piece.lstrip() if self._held is None else self._held + piece
+        told = text.rstrip()
+        if told:
+            self._on_text(told)
+            self._held = text[len(told) :]
+        elif self._held is not None:
+            self._held = text
 
 
 def open_chat(place: str) -> Chat:

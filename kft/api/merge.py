@@ -5,19 +5,21 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
+from kft.api.cards import licence_findings, write_run_card
 from kft.api.dataset import verification_examples
 from kft.api.opened import run_recipe, trained_part
 from kft.api.preflight import head_options, with_labels
 from kft.api.records import read_records
-from kft.errors import UsageError
+from kft.errors import Finding, UsageError
 from kft.export.merge import (
     discard,
     fold_adapter,
@@ -66,7 +68,11 @@ class Trained:
 
 
 def merge(
-    run: str, *, output: str | None = None, base: str | None = None
+    run: str,
+    *,
+    output: str | None = None,
+    base: str | None = None,
+    on_finding: Callable[[Finding], None] | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Merge a run's adapter into its base, load the result again and compare it.
 
@@ -75,6 +81,7 @@ def merge(
         output: Where the merged model goes; ``None`` is ``merged/`` in the run folder.
         base: ``dequantized`` (the weights that the adapter was trained against) or
             ``original`` (the checkpoint's own); ``None`` is the recipe's ``export.base``.
+        on_finding: Told of a base that may not be used commercially, before the work.
 
     Returns:
         The merged folder, and the numbers of its ``verification.json``.
@@ -92,6 +99,9 @@ def merge(
         )
     final = (Path(output) if output else Path(run) / "merged").absolute()
     require_replaceable(final)
+    if on_finding is not None:
+        for finding in licence_findings(recipe.model):
+            on_finding(finding)
     trained = load_trained(Path(run), recipe)
     adapter = trained_part(Path(run), "adapter")
     dtype = export_dtype(recipe)
@@ -103,7 +113,12 @@ def merge(
         adapted = load_adapter(original, adapter)
     merged = fold_adapter(adapted)
     verification = _write_and_verify(
-        merged, trained, final, limits, (dtype, recipe.export.max_shard_size)
+        merged,
+        trained,
+        final,
+        limits,
+        (dtype, recipe.export.max_shard_size),
+        partial(write_run_card, Path(run), recipe),
     )
     return final, verification.as_dict()
 
@@ -129,11 +144,18 @@ def export_full(
     limits = rounding_limits(reference, batches, dtype, logit_rows=task.logit_rows)
     trained = Trained(reference, None, tokenizer, batches, task)
     options = (dtype, recipe.export.max_shard_size)
-    return _write_and_verify(reference, trained, folder / "model", limits, options).as_dict()
+    card = partial(write_run_card, folder, recipe)
+    final = folder / "model"
+    return _write_and_verify(reference, trained, final, limits, options, card).as_dict()
 
 
 def _write_and_verify(
-    model: Any, trained: Trained, final: Path, limits: Limits, options: tuple[torch.dtype, str]
+    model: Any,
+    trained: Trained,
+    final: Path,
+    limits: Limits,
+    options: tuple[torch.dtype, str],
+    card: Callable[[Path, Mapping[str, Any]], None],
 ) -> Verification:
     dtype, max_shard_size = options
     part = save_merged(model, trained.tokenizer, final, dtype, max_shard_size)
@@ -148,6 +170,7 @@ def _write_and_verify(
         )
         require(verification, final)
         save_verification(verification, part)
+        card(part, verification.as_dict())
         publish(part, final)
     finally:
         discard(part)

@@ -135,7 +135,7 @@ def _open_plain(
         auto_class=task.auto_class,
         dtype=dtype,
         device=device,
-        head=_head(recipe) if recipe else None,
+        head=head_of(recipe) if recipe else None,
     )
     if task.answers_in_text and is_encoder(model.config):
         as_decoder(tokenizer)
@@ -143,7 +143,7 @@ def _open_plain(
     return Opened(place, model, tokenizer, recipe, dtype, task.name)
 
 
-def _head(recipe: Recipe) -> HeadOptions:
+def head_of(recipe: Recipe) -> HeadOptions:
     """What a run's task wants of the last layer; its labels stand in the resolved recipe."""
     kind, labels = TASKS[recipe.task].head, tuple(recipe.data.labels)
     return HeadOptions(kind, labels if kind == "classes" else (), seed=recipe.train.seed)
@@ -170,7 +170,7 @@ def _open_adapter(
     record = {} if recipe else _base_record(folder)
     task = TASKS[recipe.task if recipe else record.get("task", "causal_lm")]
     head = HeadOptions(task.head, tuple(record.get("labels", ())))
-    head = _head(recipe) if recipe else head
+    head = head_of(recipe) if recipe else head
     weights = dtype if section.dtype == "auto" else inference_dtype(section.dtype, device)
     base = load_model(section, auto_class=task.auto_class, dtype=weights, device=device, head=head)
     fit_vocabulary(base, tokenizer)

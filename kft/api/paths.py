@@ -25,6 +25,15 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     return _each_path(recipe, lambda path: str(Path(path).absolute()) if _is_here(path) else path)
 
 
+def with_names_alone(recipe: Recipe) -> Recipe:
+    """The recipe with the last part of every path: what may be told of it elsewhere."""
+    return _each_path(recipe, lambda path: Path(path).name if _leads_away(path) else path)
+
+
+def _leads_away(path: str) -> bool:
+    return path.startswith(("/", "~", ".")) or Path(path).exists()
+
+
 def absolute(path: str) -> str:
     """A path that exists here made absolute; anything else, such as a hub name, as it is."""
     return str(Path(path).absolute()) if _is_here(path) else path

@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
+from kft.api.cards import licence_findings
 from kft.api.dataset import Prepared, prepare
 from kft.api.encoding import joined_findings
 from kft.api.records import Records, RecordTexts, read_records, texts_of
@@ -66,7 +67,12 @@ def load_data(
     if is_encoder(config) and task.answers_in_text:
         as_decoder(tokenizer)
     data = prepare(recipe, records, tokenizer, task, positions=num_positions(config))
-    return config, records, tokenizer, replace(data, findings=[*told, *data.findings])
+    return (
+        config,
+        records,
+        tokenizer,
+        replace(data, findings=[*licence_findings(recipe.model), *told, *data.findings]),
+    )
 
 
 def _checked_tokenizer(recipe: Recipe, records: Records, config: Any) -> tuple[Any, list[Finding]]:

@@ -12,6 +12,7 @@ from accelerate.utils import set_seed
 
 from kft.api.before_after import choose_rows, compared, look_at, samples_of, write_rows
 from kft.api.begun import MADE_TOKENIZER, Begun, begun
+from kft.api.cards import write_run_card
 from kft.api.fitting import fit_of
 from kft.api.loaded import Loaded, load
 from kft.api.measuring import Look, Rows
@@ -201,8 +202,15 @@ def _conclude(
     except (DataError, ModelError, UsageError) as cause:  # exit code 2 is for before training
         raise ExportError(cause.what, where=cause.where, expected=cause.expected) from cause
     finally:  # also of a run whose model was refused
-        write_json(folder / "result.json", result)
-        observer.facts({"report": str(write_report(folder, loaded.recipe))})
+        _write_pages(folder, loaded.recipe, result, observer)
+
+
+def _write_pages(folder: Path, recipe: Recipe, result: dict[str, Any], observer: Observer) -> None:
+    """The result, and what is made of it for people: the adapter's card and the report."""
+    write_json(folder / "result.json", result)
+    if recipe.adapter.method != "full":
+        write_run_card(folder, recipe, folder / "adapter")
+    observer.facts({"report": str(write_report(folder, recipe))})
 
 
 def save_trained(loaded: Loaded, folder: Path) -> None:

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
+import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from kft.cli.messages import error_text, tell, visible, wants_color
-from kft.errors import KftError, name_list, nearest_name
+from kft.errors import KftError, UsageError, name_list, nearest_name
 
 if TYPE_CHECKING:
     from kft.api.generate import Chat
 
-_COMMANDS = ["/reset", "/system", "/quit"]
+_HELP = {
+    "/system TEXT": "sets what the model is told first; without TEXT nothing is",
+    "/reset": "forgets what was said",
+    "/compare TEXT": "shows base and tuned side by side, else asked the last question; not kept",
+    "/save FILE": "writes the conversation: .jsonl gets a further training row, others text",
+    "/help": "shows this",
+    "/quit": "ends, and so does Ctrl-D; Ctrl-C stops an answer",
+}
+_COMMANDS = [word.split()[0] for word in _HELP]
 _COMMAND = re.compile(r"/[a-z]+\Z")
+_KEPT = "\n\t"
+_NARROW = 60
 
 Message = dict[str, str]
 
@@ -37,24 +50,104 @@ class Conversation:
         self.max_new_tokens = max_new_tokens
         self.turns: list[Message] = []
 
-    def ask(self, prompt: str) -> str:
-        """The model's answer, which becomes part of the conversation."""
-        system = [{"role": "system", "content": self.system}] if self.system else []
-        turns = [*self.turns, {"role": "user", "content": prompt}]
-        answer = self.chat.answer([*system, *turns], self.max_new_tokens)
-        self.turns = [*turns, {"role": "assistant", "content": answer}]
+    def ask(self, prompt: str, on_text: Callable[[str], None] | None = None) -> str:
+        """The model's answer, which becomes part of the conversation.
+
+        Args:
+            prompt: What is asked.
+            on_text: Called with each piece of the answer while it is made.
+
+        Raises:
+            KeyboardInterrupt: If the answer was interrupted; what was told of it is kept.
+        """
+        messages = self.messages(prompt)
+        if on_text is None:
+            answer = self.chat.answer(messages, self.max_new_tokens)
+        else:
+            told: list[str] = []
+
+            def tell_piece(piece: str) -> None:
+                told.append(piece)
+                on_text(piece)
+
+            try:
+                answer = self.chat.stream(messages, self.max_new_tokens, tell_piece)
+            except KeyboardInterrupt:
+                self._keep(prompt, "".join(told))
+                raise
+        self._keep(prompt, answer)
         return answer
+
+    def compare(self, prompt: str | None) -> tuple[str, str]:
+        """The base's answer and the tuned model's, which the conversation doesn't keep.
+
+        Args:
+            prompt: What is asked; ``None`` asks the last question again, after what was said
+                before it.
+
+        Raises:
+            UsageError: If there is no question, or the model has no base beside it.
+        """
+        turns = self.turns
+        if prompt is None:
+            if not turns:
+                raise UsageError("Nothing was asked yet", expected="`/compare TEXT`")
+            *turns, asked, _ = turns
+            prompt = asked["content"]
+        messages = self.messages(prompt, turns)
+        base = self.chat.base_answer(messages, self.max_new_tokens)
+        return base, self.chat.answer(messages, self.max_new_tokens)
+
+    def messages(self, prompt: str, turns: list[Message] | None = None) -> list[Message]:
+        """The system text, what was said, and a question."""
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        said = self.turns if turns is None else turns
+        return [*system, *said, {"role": "user", "content": prompt}]
+
+    def save(self, path: Path) -> None:
+        """Write the conversation.
+
+        Args:
+            path: With the ending ``.jsonl``, a row of ``messages`` is put behind those that are
+                there, as kft trains on them. Any other file is text, and must not exist.
+
+        Raises:
+            UsageError: If nothing was said or the file can't be written.
+        """
+        if not self.turns:
+            raise UsageError("Nothing was said yet", where=str(path))
+        messages = [*self.messages("")[:-1]]
+        try:
+            if path.suffix == ".jsonl":
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
+                return
+            with path.open("x", encoding="utf-8") as file:
+                file.writelines(f"{turn['role']}: {turn['content']}\n\n" for turn in messages)
+        except FileExistsError as cause:
+            raise UsageError(
+                f"`{path}` is there already",
+                expected="a new file, or one that ends in `.jsonl`, which gets a further row",
+            ) from cause
+        except OSError as cause:
+            raise UsageError(
+                f"The conversation can't be written: {cause.strerror or cause}", where=str(path)
+            ) from cause
 
     def reset(self) -> None:
         """Forget what was said; the system text stays."""
         self.turns = []
+
+    def _keep(self, prompt: str, answer: str) -> None:
+        asked, given = {"role": "user", "content": prompt}, {"role": "assistant", "content": answer}
+        self.turns = [*self.turns, asked, given]
 
 
 def answer_once(conversation: Conversation, prompt: str) -> None:
     """Print the answer to one prompt, without what was said before."""
     conversation.reset()
     answer = conversation.ask(prompt)
-    click.echo(visible(answer, "\n\t") if sys.stdout.isatty() else answer)
+    click.echo(visible(answer, _KEPT) if sys.stdout.isatty() else answer)
 
 
 def answer_lines(conversation: Conversation, lines: Iterable[str]) -> None:
@@ -68,51 +161,107 @@ def converse(conversation: Conversation) -> None:
     """Talk at a terminal until `/quit` or the end of input."""
     with contextlib.suppress(ImportError):  # Windows has none
         import readline  # noqa: F401 -- gives `input` a history, and keys that edit
-    tell("`/reset` forgets what was said, `/system TEXT` sets the system text, `/quit` ends.")
+    tell("`/help` shows what else can be typed, `/quit` ends.")
     while (line := _read_line()) is not None:
         word, _, rest = line.strip().partition(" ")
         if word == "/quit":
             return
-        if word == "/reset":
+        if not word:
+            continue
+        try:
+            if _COMMAND.match(word):
+                _obey(conversation, word, rest.strip())
+            else:
+                conversation.ask(line.strip(), _print_piece)
+                click.echo()
+        except KftError as error:
+            tell(error_text(error), colored=wants_color(sys.stderr))
+        except KeyboardInterrupt:
+            click.echo()
+            tell("Stopped.")
+
+
+def _obey(conversation: Conversation, word: str, rest: str) -> None:
+    """One of the commands that begin with a slash."""
+    match word:
+        case "/reset":
             conversation.reset()
             tell("Nothing was said.")
-        elif word == "/system":
-            conversation.system = rest.strip() or None
+        case "/system":
+            conversation.system = rest or None
             tell("The system text is set." if conversation.system else "No system text.")
-        elif _COMMAND.match(word):
+        case "/compare":
+            width = shutil.get_terminal_size().columns
+            click.echo(side_by_side(*conversation.compare(rest or None), width))
+        case "/save":
+            if not rest:
+                raise UsageError("No file is named", expected="`/save FILE`")
+            conversation.save(Path(rest).expanduser())
+            tell(f"Saved to {visible(rest)}.")
+        case "/help":
+            tell("\n".join(f"{name:15}{meaning}" for name, meaning in _HELP.items()))
+        case _:
             nearest = nearest_name(word, _COMMANDS)
-            hint = f"Did you mean `{nearest}`?" if nearest else None
-            _show(
-                KftError(
-                    f"Unknown command `{word}`",
-                    expected=f"one of {name_list(_COMMANDS)}",
-                    hint=hint,
-                )
+            raise UsageError(
+                f"Unknown command `{word}`",
+                expected=f"one of {name_list(_COMMANDS, limit=len(_COMMANDS))}",
+                hint=f"Did you mean `{nearest}`?" if nearest else None,
             )
-        elif word:
-            _reply(conversation, line.strip())
 
 
-def _reply(conversation: Conversation, prompt: str) -> None:
-    try:
-        answer = conversation.ask(prompt)
-    except KftError as error:
-        _show(error)
-    else:
-        click.echo(visible(answer, "\n\t"))
+def side_by_side(base: str, tuned: str, width: int) -> str:
+    """Two answers in columns, or below each other where a terminal is narrow.
+
+    Args:
+        base: The base model's.
+        tuned: The tuned model's.
+        width: Cells of the terminal.
+
+    Example:
+        >>> print(side_by_side("하나", "둘", 60))
+        base                          tuned
+        하나                          둘
+    """
+    from rich.cells import cell_len
+
+    base, tuned = visible(base, _KEPT), visible(tuned, _KEPT)
+    if width < _NARROW:
+        return f"base\n{base}\n\ntuned\n{tuned}"
+    column = width // 2 - 2
+    left = ["base", *_wrapped(base, column)]
+    right = ["tuned", *_wrapped(tuned, column)]
+    left += [""] * (len(right) - len(left))
+    right += [""] * (len(left) - len(right))
+    return "\n".join(
+        (here + " " * (width // 2 - cell_len(here)) + there).rstrip()
+        for here, there in zip(left, right, strict=True)
+    )
 
 
-def _show(error: KftError) -> None:
-    tell(error_text(error), colored=wants_color(sys.stderr))
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines of at most so many cells; a syllable takes two."""
+    from rich.console import Console
+    from rich.text import Text
+
+    lines = Text(text.expandtabs(4)).wrap(Console(), width)
+    return [line.plain.rstrip() for line in lines]
+
+
+def _print_piece(piece: str) -> None:
+    click.echo(visible(piece, _KEPT), nl=False)
+    sys.stdout.flush()
 
 
 def _read_line() -> str | None:
     """A line from the terminal, or ``None`` at its end (Ctrl-D)."""
-    try:
-        if sys.stdout.isatty():
-            return input("> ")
-        click.echo("> ", err=True, nl=False)
-        return input()
-    except EOFError:
-        tell("")
-        return None
+    while True:
+        try:
+            if sys.stdout.isatty():
+                return input("> ")
+            click.echo("> ", err=True, nl=False)
+            return input()
+        except EOFError:
+            tell("")
+            return None
+        except KeyboardInterrupt:
+            tell("\n`/quit` or Ctrl-D ends.")

@@ -17,18 +17,23 @@ import click
 from kft import __version__
 from kft.api.launched import launched_rank
 from kft.cli.launch import observer_of, recipe_of, require_one_process
-from kft.cli.messages import AtLeast, OneOf, as_json, error_text, tell, wants_color
-from kft.errors import ExportError, RecipeError
+from kft.cli.messages import AtLeast, as_json, error_text, tell, wants_color
+from kft.errors import RecipeError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class CommandGroup(click.Group):
-    """Commands in the order in which a person needs them."""
+    """Commands in the order in which a person needs them; they stand in several files."""
+
+    ORDER = (
+        *("finetune", "check", "evaluate", "generate", "merge", "verify", "export", "push"),
+        *("report", "sweep", "schema", "presets", "init", "bench"),
+    )
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
         """Their names."""
-        return list(self.commands)
+        return sorted(self.commands, key=self.ORDER.index)
 
 
 def takes_traceback(command: Command) -> Command:
@@ -109,33 +114,11 @@ def check(
         click.echo(as_json(checked.as_dict()))
     else:
         colored, ascii_only = wants_color(sys.stdout), not _shows_unicode()
-        width = _stdout_width()
+        width = stdout_width()
         text = check_text(checked, width=width, colored=colored, ascii_only=ascii_only)
         click.echo(text, color=colored)
     if checked.has_errors:
         raise click.exceptions.Exit(2)
-
-
-@cli.command()
-@click.argument("places", nargs=-1, required=True, metavar="RUN|MODEL...")
-@click.option("--data", metavar="FILE", help="Rows to measure on; else the run's held-out rows.")
-@click.option("--max-rows", type=AtLeast(1), help="Use the first rows only.")
-@takes_json
-@takes_traceback
-def evaluate(
-    places: Sequence[str], data: str | None, max_rows: int | None, wants_json: bool
-) -> None:
-    """Measure runs and models on the same rows."""
-    with contextlib.redirect_stdout(sys.stderr):
-        from kft.api.evaluate import evaluate as evaluate_places
-
-        results = evaluate_places(list(places), data=data, max_rows=max_rows)
-    if wants_json:
-        click.echo(as_json(results))
-        return
-    from kft.cli.tables import evaluation_table
-
-    click.echo(evaluation_table(results, _stdout_width()))
 
 
 @cli.command()
@@ -159,60 +142,6 @@ def generate(place: str, prompt: str | None, system: str | None, max_new_tokens:
         converse(conversation)
     else:
         answer_lines(conversation, sys.stdin)
-
-
-@cli.command()
-@click.argument("run")
-@click.option("--output", metavar="DIR", help="Folder to write; else the run's `merged`.")
-@click.option(
-    "--base",
-    type=OneOf("original", "dequantized"),
-    metavar="original|dequantized",
-    help="What a 4-bit adapter is merged into; else as the recipe says.",
-)
-@takes_json
-@takes_traceback
-def merge(run: str, output: str | None, base: str | None, wants_json: bool) -> None:
-    """Merge an adapter into its base and verify it; prints the folder."""
-    from kft.cli.tables import pairs
-
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            from kft.api.merge import merge as merge_run
-
-            folder, numbers = merge_run(run, output=output, base=base)
-    except ExportError as error:  # what was refused is worth knowing in numbers
-        if error.numbers is not None and wants_json:
-            click.echo(as_json({"folder": None, "verification": error.numbers}))
-        elif error.numbers is not None:
-            tell(pairs(error.numbers))
-        raise
-    if wants_json:
-        click.echo(as_json({"folder": str(folder), "verification": numbers}))
-        return
-    tell(pairs(numbers))
-    click.echo(folder)
-
-
-@cli.command()
-@click.argument("run")
-@click.argument("model")
-@takes_json
-@takes_traceback
-def verify(run: str, model: str, wants_json: bool) -> None:
-    """Compare a merged model with the run it came from."""
-    with contextlib.redirect_stdout(sys.stderr):
-        from kft.api.verify import verify as verify_model
-
-        numbers = verify_model(run, model)
-    if wants_json:
-        click.echo(as_json(numbers))
-    else:
-        from kft.cli.tables import pairs
-
-        click.echo(pairs(numbers))
-    if not numbers["passed"]:
-        raise ExportError(f"`{model}` doesn't agree with `{run}`")
 
 
 @cli.command()
@@ -246,7 +175,7 @@ def presets(name: str | None, wants_json: bool) -> None:
     """List Korean checkpoints with licence and memory needed, or show one."""
     from kft.cli.presets import show
 
-    click.echo(show(name, wants_json=wants_json, width=_stdout_width()))
+    click.echo(show(name, wants_json=wants_json, width=stdout_width()))
 
 
 @cli.command()
@@ -291,6 +220,6 @@ def _shows_unicode() -> bool:
     return True
 
 
-def _stdout_width() -> int:
+def stdout_width() -> int:
     """Cells of the terminal; 80 when stdout is a file or a pipe."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 80

@@ -18,6 +18,9 @@ import click
 
 from kft.api.launched import launched_rank
 from kft.cli import bench as _bench  # noqa: F401 -- its command
+from kft.cli import evaluate as _evaluate  # noqa: F401 -- likewise
+from kft.cli import exported as _exported  # noqa: F401 -- likewise
+from kft.cli import sweep as _sweep  # noqa: F401 -- likewise
 from kft.cli.commands import cli
 from kft.cli.messages import (
     error_text,

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
@@ -73,6 +74,11 @@ def finding_text(finding: Finding) -> str:
     where = None if finding.where is None else visible(finding.where)
     hint = None if finding.hint is None else visible(finding.hint, "\n")
     return str(replace(finding, what=visible(finding.what), where=where, hint=hint))
+
+
+def show_finding(finding: Finding) -> None:
+    """Print a finding on stderr."""
+    tell(finding_text(finding), colored=wants_color(sys.stderr))
 
 
 def with_colors(text: str) -> str:

@@ -171,7 +171,7 @@ def comparison_table(result: Mapping[str, Any], width: int) -> str:
             number_text(base[name]),
             number_text(tuned[name]),
             number_text(tuned[name] - base[name], signed=True),
-            _interval(intervals.get(name)),
+            interval_text(intervals.get(name)),
         ]
         for name in names
     ]
@@ -212,7 +212,8 @@ def _is_measure(name: str, value: Any) -> bool:
     )
 
 
-def _interval(interval: Mapping[str, float] | None) -> str:
+def interval_text(interval: Mapping[str, Any] | None) -> str:
+    """The two ends of an interval, signed; empty without one."""
     if interval is None:
         return ""
     low, high = (number_text(interval[end], signed=True) for end in ("low", "high"))

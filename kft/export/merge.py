@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from kft.errors import ExportError, ModelError
-from kft.export.card import write_card
 from kft.export.dequantize import dequantized_weight, is_quantized
 from kft.models.adapters import attach_adapter
 from kft.models.decoders import published_class
@@ -220,7 +219,6 @@ def save_merged(
         model.save_pretrained(part, state_dict=weights, max_shard_size=max_shard_size)
         config.save_pretrained(part)  # once more: transformers wrote the precision in memory
         tokenizer.save_pretrained(part)
-        write_card(model, part)
     except (OSError, SafetensorError) as cause:
         discard(part)
         raise ExportError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -95,6 +95,76 @@ def generate_answers(
     return [answers[row] for row in range(len(encoded))]
 
 
+def stream(
+    model: Any,
+    tokenizer: Any,
+    prompt: str,
+    on_text: Callable[[str], None],
+    *,
+    max_new_tokens: int,
+    is_text: bool = False,
+) -> str:
+    """The answer that :func:`generate` gives, told piece by piece while it is made.
+
+    Args:
+        model: As for :func:`generate`, and so are those that aren't named here.
+        tokenizer: Its tokenizer.
+        prompt: A rendered prompt.
+        on_text: Called with each piece; together they are the answer.
+        max_new_tokens: Tokens at most.
+        is_text: The prompt begins running text.
+    """
+    pieces = TextPieces(tokenizer, on_text)
+    generate_ids(
+        model,
+        tokenizer,
+        _encoded(tokenizer, [prompt], is_text=is_text),
+        max_new_tokens=max_new_tokens,
+        streamer=pieces,
+    )
+    return pieces.text
+
+
+class TextPieces:
+    """Turns tokens into pieces of text: a character is told when all its bytes are there.
+
+    It has what `generate` asks of a streamer: ``put`` and ``end``.
+
+    Args:
+        tokenizer: Decodes all tokens each time, since a token's text depends on those before.
+        on_text: Called with each piece.
+    """
+
+    def __init__(self, tokenizer: Any, on_text: Callable[[str], None]) -> None:
+        self.text = ""
+        self._tokenizer = tokenizer
+        self._on_text = on_text
+        self._ids: list[int] | None = None  # the first thing that comes is the prompt
+
+    def put(self, value: Any) -> None:
+        """Take a token, or the prompt."""
+        if self._ids is None:
+            self._ids = []
+            return
+        self._ids += value.flatten().tolist()
+        whole = self._decoded()
+        if not whole.endswith("\ufffd"):
+            self._tell(whole)
+
+    def end(self) -> None:
+        """Tell what is left."""
+        self._tell(self._decoded())
+
+    def _decoded(self) -> str:
+        return str(self._tokenizer.decode(self._ids or [], skip_special_tokens=True))
+
+    def _tell(self, whole: str) -> None:
+        # A decoder may still move what it said, such as the space before a full stop.
+        if whole != self.text and whole.startswith(self.text):
+            self._on_text(whole[len(self.text) :])
+            self.text = whole
+
+
 def _encoded(tokenizer: Any, prompts: Sequence[str], *, is_text: bool) -> list[list[int]]:
     return [
         prompt_ids(prompt, tokenizer)
@@ -117,12 +187,14 @@ def generate_ids(
     max_new_tokens: int,
     sampling: dict[str, Any] | None = None,
     use_cache: bool = True,
+    streamer: TextPieces | None = None,
 ) -> list[list[int]]:
     """The new token ids for each prompt, the end token included where one was reached.
 
     Prompt and answer share the model's positions: where they are too few, answers get at least
     half of them, and prompts lose their beginning. Of a prefix model the whole prompt sees
-    itself both ways, and the answer only its left; ``use_cache`` changes no token.
+    itself both ways, and the answer only its left; ``use_cache`` changes no token, and neither
+    does a ``streamer``, which is given each token of a single prompt's answer as it comes.
     """
     if not prompts:
         return []
@@ -145,16 +217,19 @@ def generate_ids(
         attention_mask *= PROMPT
     was_training = model.training
     model.eval()
-    with torch.no_grad():
-        output = model.generate(
-            input_ids=input_ids.to(model.device),
-            attention_mask=attention_mask.to(model.device),
-            max_new_tokens=max_new_tokens,
-            do_sample=sampling is not None,
-            use_cache=use_cache,
-            **options,
-        )
-    model.train(was_training)
+    try:
+        with torch.no_grad():
+            output = model.generate(
+                input_ids=input_ids.to(model.device),
+                attention_mask=attention_mask.to(model.device),
+                max_new_tokens=max_new_tokens,
+                do_sample=sampling is not None,
+                use_cache=use_cache,
+                streamer=streamer,
+                **options,
+            )
+    finally:  # an answer can be interrupted
+        model.train(was_training)
     ends = _end_ids(model)
     return [_until_end(row, ends) for row in output[:, width:].tolist()]
 

@@ -105,7 +105,8 @@ def test_a_run_learns_and_what_it_leaves_is_verified(
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert config["architectures"][0].startswith("Bert")
     assert ("kft_attention" in config) == (kind == "prefix")
-    assert (folder / "README.md").exists() == (kind == "prefix")
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert ("**A prefix model**" in card) == (kind == "prefix")
     again = run.evaluate()
     assert again["eval_loss"] == pytest.approx(result["tuned"]["eval_loss"], rel=1e-3)
     written = yaml.safe_load((run.folder / "recipe.yaml").read_text(encoding="utf-8"))
@@ -143,6 +144,8 @@ def test_a_new_head_is_told_and_its_numbers_are_the_tasks_own(
     assert right / len(rows) == pytest.approx(tuned["accuracy"])
     merged = str(run.folder / "merged")
     again = evaluate([str(run.folder), merged])
+    against = again[merged].pop("against")  # the very same answers, row by row
+    assert against["differences"]["accuracy"]["difference"] == 0
     assert again[merged] == again[str(run.folder)] | {"eval_loss": again[merged]["eval_loss"]}
     assert again[merged]["accuracy"] == tuned["accuracy"]
     from kft.api.generate import open_chat
