@@ -9,6 +9,7 @@ import torch
 
 from kft.models.architecture import num_positions
 from kft.models.decoders import PROMPT, is_prefix
+from kft.models.greedy import can_shrink, greedy_ids, padded_left
 from kft.tasks.pieces import prompt_ids
 
 
@@ -204,24 +205,24 @@ def generate_ids(
         max_new_tokens = min(max_new_tokens, max(positions - width, positions // 2))
         prompts = [ids[max_new_tokens - positions :] for ids in prompts]
         width = max(len(ids) for ids in prompts)
-    pad = tokenizer.pad_token_id
-    input_ids = torch.full((len(prompts), width), pad, dtype=torch.int64)
-    attention_mask = torch.zeros((len(prompts), width), dtype=torch.int64)
-    for row, ids in enumerate(prompts):  # on the left, so that answers begin side by side
-        input_ids[row, width - len(ids) :] = torch.tensor(list(ids))
-        attention_mask[row, width - len(ids) :] = 1
+    input_ids, attention_mask = padded_left(prompts, tokenizer.pad_token_id, model.device)
     options = dict(sampling or {})
     if is_prefix(model.config):
         # The positions that transformers would count from this mask are wrong.
-        options["position_ids"] = (attention_mask.cumsum(1) - 1).clamp(min=0).to(model.device)
+        options["position_ids"] = (attention_mask.cumsum(1) - 1).clamp(min=0)
         attention_mask *= PROMPT
-    was_training = model.training
+    ends, was_training = _end_ids(model), model.training
+    takes_likeliest = sampling is None and use_cache and streamer is None
     model.eval()
     try:
+        if takes_likeliest and len(prompts) > 1 and can_shrink(model):
+            return greedy_ids(
+                model, input_ids, attention_mask, ends=ends, max_new_tokens=max_new_tokens
+            )
         with torch.no_grad():
             output = model.generate(
-                input_ids=input_ids.to(model.device),
-                attention_mask=attention_mask.to(model.device),
+                input_ids=input_ids,
+                attention_mask=attention_mask,
                 max_new_tokens=max_new_tokens,
                 do_sample=sampling is not None,
                 use_cache=use_cache,
@@ -230,7 +231,6 @@ def generate_ids(
             )
     finally:  # an answer can be interrupted
         model.train(was_training)
-    ends = _end_ids(model)
     return [_until_end(row, ends) for row in output[:, width:].tolist()]
 
 
