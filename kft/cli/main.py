@@ -17,6 +17,7 @@ from typing import NoReturn
 import click
 
 from kft.cli import bench as _bench  # noqa: F401 -- its command
+from kft.cli import resume_check as _resume_check  # noqa: F401 -- its command
 from kft.cli.commands import cli
 from kft.cli.messages import (
     error_text,
