@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,34 +28,18 @@ from kft.api.run_folder import (
     write_json,
     write_traceback,
 )
+from kft.api.stepping import Steps, Training
 from kft.api.stopping import StopSignal
 from kft.api.token_report import count_tokens, step_findings
 from kft.api.watching import Watch
-from kft.data.batches import WindowPlan, make_windows
 from kft.errors import DataError, ExportError, Finding, KftError, ModelError, UsageError
 from kft.models.adapters import count_parameters
 from kft.models.logits import logits_from
 from kft.recipe.schema import Recipe
-from kft.tasks.task import Window
-from kft.train.checkpoint import load_checkpoint, save_checkpoint
-from kft.train.loop import StepStats, train
-from kft.train.optimizer import learning_rate_schedule, make_optimizer
+from kft.train.checkpoint import checkpoint_progress, load_checkpoint, save_checkpoint
+from kft.train.loop import StepStats
+from kft.train.optimizer import make_optimizer
 from kft.train.runlog import RunLog, cut_log, peak_memory_bytes, step_record
-
-
-@dataclass(frozen=True)
-class Training:
-    """What takes the steps.
-
-    Args:
-        module: The prepared module with its loss inside.
-        optimizer: The prepared optimizer.
-        plan: Which rows belong to which step.
-    """
-
-    module: Any
-    optimizer: Any
-    plan: WindowPlan
 
 
 def run_steps(recipe: Recipe, observer: Observer, *, resume: bool = False) -> Iterator[StepStats]:
@@ -111,6 +95,7 @@ def _run_steps(
     set_seed(recipe.train.seed)
     first_step = 1
     watch = Watch(loaded, training.module, rows, folder, observer)
+    steps = Steps(loaded, training, observer)
     checkpoint = last_checkpoint(folder, observer) if goes_on else None
     if checkpoint is not None:
         load_checkpoint(
@@ -119,10 +104,12 @@ def _run_steps(
         watch.go_on_from(checkpoint[0])
         first_step = checkpoint[1] + 1
     cut_log(folder, first_step)
+    if checkpoint is not None:
+        steps.go_on_from(checkpoint_progress(checkpoint[0]), folder)
     observer.stage("training" if first_step == 1 else f"training on from step {first_step}")
     watch.begin()
     step = first_step - 1
-    for stats in train_and_save(loaded, training, folder, watch, first_step):
+    for stats in train_and_save(steps, folder, watch, first_step):
         step = stats.step
         yield stats
     result: dict[str, Any] = {"steps": step, "train_seconds": watch.train_seconds}
@@ -132,7 +119,7 @@ def _run_steps(
     observer.stage("measuring the tuned model")
     known = watch.last(step) if result["best"].get("step") == step else None
     tuned = look_at(loaded, training.module, rows, known)
-    told = [str(finding) for finding in (*loaded.data.findings, *few_steps)]
+    told = [str(finding) for finding in (*loaded.data.findings, *few_steps, *steps.findings)]
     result |= {**compared(rows, base, tuned, seed=recipe.train.seed), "findings": told}
     result["fit"] = fit_of(loaded, training.module, rows, folder, (base, tuned))
     result |= _facts(loaded)
@@ -165,23 +152,15 @@ def prepare_training(loaded: Loaded) -> Training:
 
 
 def train_and_save(
-    loaded: Loaded, training: Training, folder: Path, watch: Watch, first_step: int
+    steps: Steps, folder: Path, watch: Watch, first_step: int
 ) -> Iterator[StepStats]:
     """Take the steps from ``first_step`` on; log, evaluate, save, and stop when asked to."""
-    recipe, accelerator, plan = loaded.recipe, loaded.accelerator, training.plan
-    observer = watch.observer
+    training, observer, accelerator = steps.training, watch.observer, steps.loaded.accelerator
+    recipe, plan = steps.loaded.recipe, training.plan
     if watch.is_over:  # a run that goes on from where it was stopped early
         return
     with RunLog(folder) as log, StopSignal() as stop:
-        for stats in train(
-            training.module,
-            training.optimizer,
-            learning_rate_schedule(recipe.train, plan.total_steps),
-            training_windows(loaded, plan, first_step),
-            accelerator,
-            max_grad_norm=recipe.train.max_grad_norm,
-            first_step=first_step,
-        ):
+        for stats in steps.take(first_step):
             record = step_record(stats, accelerator)
             log.write(record)
             observer.step(record, plan.total_steps)
@@ -197,7 +176,7 @@ def train_and_save(
                     training.optimizer,
                     accelerator.scaler,
                     keep=recipe.train.save_total_limit,
-                    progress=watch.progress(),
+                    progress={**watch.progress(), **steps.progress()},
                 )
             if stopped:
                 observer.finding(
@@ -213,14 +192,6 @@ def train_and_save(
             if watch.is_over and stats.step < plan.total_steps:
                 observer.finding(watch.stopped_early(stats.step, plan.total_steps))
                 return
-
-
-def training_windows(loaded: Loaded, plan: WindowPlan, first_step: int) -> Iterator[Window]:
-    """The micro-batches of each step, as the task lets that step see them."""
-    collate = loaded.collate(packed=loaded.unpadded or loaded.packed)
-    windows = make_windows(loaded.data.train.examples, plan, collate, first_step)
-    for step, window in enumerate(windows, first_step):
-        yield loaded.task.window(window, seed=plan.seed, step=step)
 
 
 def _is_due(step: int, every: int | None) -> bool:

@@ -103,7 +103,11 @@ def epoch_order(num_rows: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def make_windows(
-    examples: Sequence[Example], plan: WindowPlan, collate: Collate, first_step: int = 1
+    examples: Sequence[Example],
+    plan: WindowPlan,
+    collate: Collate,
+    first_step: int = 1,
+    rows_per_batch: int | None = None,
 ) -> Iterator[Window]:
     """The windows of a run from ``first_step`` on, in order.
 
@@ -115,14 +119,21 @@ def make_windows(
         plan: Which of them belong to which step.
         collate: Makes one batch of a few examples, longest first.
         first_step: Counted from 1; later than 1 when a run goes on.
+        rows_per_batch: Cuts the same windows into smaller micro-batches than the plan's.
     """
     for step in range(first_step, plan.total_steps + 1):
-        rows = plan.rows(step)
-        if plan.packing is None:
-            parts = by_length([examples[row[0]] for row in rows], plan.rows_per_batch)
-        else:
-            parts = packed_parts(examples, rows, plan.rows_per_batch)
-        yield [collate(part) for part in parts]
+        yield [collate(part) for part in window_parts(examples, plan, step, rows_per_batch)]
+
+
+def window_parts(
+    examples: Sequence[Example], plan: WindowPlan, step: int, rows_per_batch: int | None = None
+) -> Iterator[list[Example]]:
+    """The examples of each micro-batch of a window; arguments as of :func:`make_windows`."""
+    rows = plan.rows(step)
+    size = rows_per_batch or plan.rows_per_batch
+    if plan.packing is None:
+        return by_length([examples[row[0]] for row in rows], size)
+    return packed_parts(examples, rows, size)
 
 
 def by_length(examples: Sequence[Example], rows_per_batch: int) -> Iterator[list[Example]]:
