@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from kft.api.paths import absolute, with_absolute_paths
-from kft.errors import UsageError
+from kft.errors import UsageError, without_secrets
 from kft.models.loader import weights_sha256
 from kft.models.precision import dtype_name
 from kft.recipe.reader import write_recipe
@@ -139,4 +139,4 @@ def write_traceback(folder: Path, error: BaseException) -> None:
     """Keep the traceback of a run that failed, when it has a folder already."""
     if folder.is_dir() and any(folder.iterdir()):
         text = "".join(traceback.format_exception(error))
-        (folder / "error.txt").write_text(text, encoding="utf-8")
+        (folder / "error.txt").write_text(without_secrets(text), encoding="utf-8")
