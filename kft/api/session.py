@@ -25,6 +25,7 @@ from kft.api.run_folder import (
     create,
     environment,
     free_folder,
+    full_disk,
     write_json,
     write_traceback,
 )
@@ -36,7 +37,7 @@ from kft.errors import DataError, ExportError, Finding, KftError, ModelError, Us
 from kft.models.adapters import count_parameters
 from kft.models.logits import logits_from
 from kft.recipe.schema import Recipe
-from kft.train.checkpoint import checkpoint_progress, load_checkpoint, save_checkpoint
+from kft.train.checkpoint import load_checkpoint, save_checkpoint
 from kft.train.loop import StepStats
 from kft.train.optimizer import make_optimizer
 from kft.train.runlog import RunLog, cut_log, peak_memory_bytes, step_record
@@ -61,13 +62,16 @@ def run_steps(recipe: Recipe, observer: Observer, *, resume: bool = False) -> It
     folder = Path(recipe.output_dir)
     goes_on = resume and (folder / "environment.json").is_file()
     if not goes_on:
-        free_folder(recipe.output_dir)
+        free_folder(recipe.output_dir, resumed=resume)
     try:
         yield from _run_steps(recipe, folder, observer, goes_on=goes_on)
         (folder / "error.txt").unlink(missing_ok=True)
     except Exception as error:
         if not (isinstance(error, KftError) and error.exit_code == 2):
             write_traceback(folder, error)
+        disk = None if isinstance(error, KftError) else full_disk(folder, error)
+        if disk is not None:
+            raise disk from error
         raise
     finally:
         observer.close()
@@ -102,10 +106,9 @@ def _run_steps(
             checkpoint[0], training.module, training.optimizer, loaded.accelerator.scaler
         )
         watch.go_on_from(checkpoint[0])
+        steps.go_on_from(*checkpoint, folder)
         first_step = checkpoint[1] + 1
     cut_log(folder, first_step)
-    if checkpoint is not None:
-        steps.go_on_from(checkpoint_progress(checkpoint[0]), folder)
     observer.stage("training" if first_step == 1 else f"training on from step {first_step}")
     watch.begin()
     step = first_step - 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from kft.data.batches import WindowPlan, make_windows, window_parts
 from kft.errors import Finding, TrainError
 from kft.models.precision import dtype_name
 from kft.tasks.task import Window
+from kft.train.checkpoint import checkpoint_progress
 from kft.train.divergence import Divergence
 from kft.train.loop import NotFiniteError, StepStats, train
 from kft.train.not_finite import Origin, find_origin
@@ -56,11 +57,11 @@ class Steps:
         self._divergence = Divergence()
         self._updating = False
 
-    def go_on_from(self, progress: Mapping[str, Any], folder: Path) -> None:
-        """Know again what a checkpoint kept, and the losses of the run's log."""
-        self.rows = int(progress.get("micro_batch_rows", self.rows))
+    def go_on_from(self, checkpoint: Path, step: int, folder: Path) -> None:
+        """Know again what a checkpoint kept, and the losses of the run's log up to its step."""
+        self.rows = int(checkpoint_progress(checkpoint).get("micro_batch_rows", self.rows))
         for line in read_log(folder):
-            if "loss" in line and line["loss"] is not None:
+            if line.get("loss") is not None and line["step"] <= step:
                 self._divergence.see(line["loss"])
 
     def progress(self) -> dict[str, Any]:
