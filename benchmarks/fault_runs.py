@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import random
@@ -160,6 +161,8 @@ def same(straight: Path, other: Path) -> bool:
 
 def kills(work: Path, count: int, seed: int = 0) -> Result:
     """SIGKILL at random moments of training and saving, then ``--resume``."""
+    for name in ("kft.api.finetune", "kft.cli.display", "bitsandbytes"):
+        importlib.import_module(name)  # once, not in every process
     draw, models, told = random.Random(seed), make_models(work / "models"), {}
     for number, (kind, keys) in enumerate(KINDS.items()):
         model, place = models[kind.partition(",")[0]], work / f"kind-{number}"

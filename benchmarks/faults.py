@@ -56,6 +56,14 @@ def measure(part: str, work: Path, count: int) -> Result:
     return parts[part]()
 
 
+def number_of(part: str, told: Result) -> int:
+    """How many there were of what a part counts."""
+    if part == "kills":
+        return sum(one["killed"] for one in told.values())
+    key = {"damage": "faults", "disk": "places", "recipes": "recipes", "rows": "files"}
+    return int(told[key.get(part, "steps" if part == "soak" else "seconds")])
+
+
 def lines_of(part: str, told: Result) -> list[str]:
     """The lines of the table."""
     if "not run" in told:
@@ -108,9 +116,8 @@ def write_page(results: dict[str, Result]) -> None:
     for part, full in COUNTS.items():
         told = results.get(part, {"not run": "not measured yet"})
         lines += lines_of(part, told)
-        done = told.get("seconds" if part.startswith("fuzz") else "steps", full)
-        if done != full:
-            lines[-1] = lines[-1].removesuffix(" |") + f" (of {full:,} meant) |"
+        if "not run" not in told and number_of(part, told) != full:
+            lines.append(f"| | measured with {number_of(part, told):,} where {full:,} are meant |")
     lines += [
         "",
         "Refusals of hostile input have a test each in `tests/hostile`. Several ranks are on a page of their own. On a GPU",
