@@ -94,7 +94,7 @@ def rows(work: Path, count: int, model: Path, seed: int = 0) -> Result:
     for _ in range(count):
         source = draw.choice(seeds)
         content = bytearray(source.read_bytes())
-        for _ in range(draw.randint(1, 4)):
+        for _ in range(draw.randint(0, 2)):
             mutate(content, draw)
         path = work / f"rows{source.suffix}"
         path.write_bytes(content)

@@ -2,13 +2,14 @@
 
 ``checkpoints/step-00000100/`` holds ``weights.safetensors`` (every trained weight),
 ``optimizer.pt`` (its state, the scaler's, and the random states; loaded with ``weights_only``)
-and ``manifest.json`` with the step, the sha256 of each file, and what the evaluations so far
-have shown. A checkpoint is written beside its place and renamed; the rows of each step are a
+and ``manifest.json`` with the step, the sha256 of each file and of itself, and what evaluations
+so far have shown. A checkpoint is written beside its place and renamed; the rows of each step are a
 function of the step, so none are stored. ``checkpoints/best-00000060/`` has the weights alone.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -26,6 +27,8 @@ from kft.errors import Finding, TrainError
 
 MANIFEST = "manifest.json"
 _OWN = "manifest_sha256"
+_FULL = 2**20
+"""Free bytes below which a disk is taken to be full, where torch could not write."""
 _NAMES = {"weights.safetensors", "optimizer.pt"}
 
 
@@ -132,9 +135,12 @@ def _write(final: Path, fill: Callable[[Path], None], manifest: Mapping[str, Any
         part.rename(final)
         _flush(root)
     except (OSError, RuntimeError, SafetensorError) as cause:
+        # torch says of a full disk only that a position is not the one it expected.
+        is_full = isinstance(cause, RuntimeError) and shutil.disk_usage(root).free < _FULL
+        reason = os.strerror(errno.ENOSPC) if is_full else cause
         shutil.rmtree(part, ignore_errors=True)
         raise TrainError(
-            f"`{final.name}` can't be written: {cause}",
+            f"`{final.name}` can't be written: {reason}",
             where=str(root),
             expected="a writable disk with room for it; earlier checkpoints are untouched",
         ) from cause

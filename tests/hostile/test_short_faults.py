@@ -28,6 +28,7 @@ def from_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
+@pytest.mark.slow
 def test_damage_is_found(tmp_path: Path) -> None:
     assert benchmark("fault_runs").damage(tmp_path, 40) == {"faults": 40, "flipped": 20, "cut": 20}
 
