@@ -121,7 +121,7 @@ def write_page(results: dict[str, Result]) -> None:
     lines += [
         "",
         "Refusals of hostile input have a test each in `tests/hostile`. Several ranks are on a page of their own. On a GPU",
-        "nothing of this was measured: `kft resume-check` proves it there for a run, with deterministic kernels.",
+        "nothing of this was measured; there `kft resume-check` asks for deterministic kernels.",
         "",
     ]
     PAGE.write_text("\n".join(lines), encoding="utf-8")
