@@ -124,9 +124,9 @@ def _run_steps(
     tuned = look_at(loaded, training.module, rows, known)
     told = [str(finding) for finding in (*loaded.data.findings, *few_steps, *steps.findings)]
     result |= {**compared(rows, base, tuned, seed=recipe.train.seed), "findings": told}
-    result |= {"fit": fit_of(loaded, training.module, rows, folder, (base, tuned)), **_facts(loaded)}
-    samples = samples_of(rows, base, tuned)
-    result["samples"] = [asdict(sample) for sample in samples]
+    fit = fit_of(loaded, training.module, rows, folder, (base, tuned))
+    result |= {"fit": fit, **_facts(loaded)}
+    result["samples"] = [asdict(one) for one in (samples := samples_of(rows, base, tuned))]
     write_json(folder / "result.json", result)
     if base.measurement and tuned.measurement:
         write_rows(folder / "held_out.jsonl", rows, base.measurement, tuned.measurement)
