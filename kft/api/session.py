@@ -97,9 +97,8 @@ def _run_steps(
     if recipe.model.tokenizer == "train" and not goes_on:
         loaded.tokenizer.save_pretrained(str(folder / MADE_TOKENIZER))
     set_seed(recipe.train.seed)
-    first_step = 1
     watch = Watch(loaded, training.module, rows, folder, observer)
-    steps = Steps(loaded, training, observer)
+    first_step, steps = 1, Steps(loaded, training, observer)
     checkpoint = last_checkpoint(folder, observer) if goes_on else None
     if checkpoint is not None:
         load_checkpoint(
@@ -124,9 +123,10 @@ def _run_steps(
     tuned = look_at(loaded, training.module, rows, known)
     told = [str(finding) for finding in (*loaded.data.findings, *few_steps, *steps.findings)]
     result |= {**compared(rows, base, tuned, seed=recipe.train.seed), "findings": told}
-    fit = fit_of(loaded, training.module, rows, folder, (base, tuned))
-    result |= {"fit": fit, **_facts(loaded)}
-    result["samples"] = [asdict(one) for one in (samples := samples_of(rows, base, tuned))]
+    result |= _facts(loaded)
+    result["fit"] = fit_of(loaded, training.module, rows, folder, (base, tuned))
+    samples = samples_of(rows, base, tuned)
+    result["samples"] = [asdict(sample) for sample in samples]
     write_json(folder / "result.json", result)
     if base.measurement and tuned.measurement:
         write_rows(folder / "held_out.jsonl", rows, base.measurement, tuned.measurement)
