@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constrain
 KFT_TEST_DATA ?= ../shared
 export KFT_TEST_DATA
 
-.PHONY: quickstart test test-all check docs site bench evidence clean
+.PHONY: quickstart test test-all check docs site bench evidence faults clean
 .DEFAULT_GOAL := test
 
 # All targets share one environment, and each uses every core it gets: one after another,
@@ -55,6 +55,10 @@ evidence: .venv/ready-run
 	$(BIN)/python benchmarks/concepts.py
 	$(BIN)/python benchmarks/ranks.py
 	$(BIN)/python benchmarks/rows.py --nsmc $(KFT_TEST_DATA)/data/nsmc/ratings_train.txt
+
+# Kills, damage, full disks (as root), wrong input, a soak; half an hour and more.
+faults: .venv/ready-test
+	$(BIN)/python benchmarks/faults.py
 
 # Neither the environment nor the runs: those may have cost hours.
 clean:

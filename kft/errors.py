@@ -15,6 +15,8 @@ Exit code 2 means: found before any training, mend the input. 1 means: failed la
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -128,6 +130,28 @@ class Finding:
         if self.hint is not None:
             lines.append(f"  hint: {self.hint}")
         return "\n".join(lines)
+
+
+_SECRET_NAME = re.compile(r"TOKEN$|SECRET|PASSWORD|API_?KEY$", re.IGNORECASE)
+_HUB_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
+_SHORTEST_SECRET = 8
+
+
+def without_secrets(text: str) -> str:
+    """The text with every token that the environment holds, or that looks like the hub's, hidden.
+
+    Example:
+        >>> without_secrets("401 for hf_" + "a1" * 17)
+        '401 for [hidden]'
+    """
+    secrets = {
+        value
+        for name, value in os.environ.items()
+        if _SECRET_NAME.search(name) and len(value) >= _SHORTEST_SECRET
+    }
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "[hidden]")
+    return _HUB_TOKEN.sub("[hidden]", text)
 
 
 def nearest_name(word: str, names: Iterable[str]) -> str | None:

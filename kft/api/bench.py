@@ -16,7 +16,8 @@ from kft.api.given import RecipeOrPath, as_recipe
 from kft.api.loaded import load
 from kft.api.observer import Observer, Silent
 from kft.api.run_folder import device_name
-from kft.api.training import prepare_training, training_windows
+from kft.api.stepping import training_windows
+from kft.api.training import prepare_training
 from kft.bench import matmul_peak, product_weights, synchronize
 from kft.errors import UsageError
 from kft.models.precision import dtype_name

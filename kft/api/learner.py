@@ -64,6 +64,15 @@ def load_learner(
         ModelError: As :func:`kft.models.loader.load_model_with_head` and
             :func:`kft.models.adapters.add_adapter`.
     """
+    if recipe.model.trust_remote_code:
+        observer.finding(
+            Finding(
+                "warning",
+                f"Python code of `{recipe.model.name_or_path}` is run, at revision "
+                f"`{recipe.model.revision}`",
+                where="`model.trust_remote_code`",
+            )
+        )
     model, new = load_model_with_head(
         recipe.model, auto_class=task.auto_class, dtype=weights, device=device, head=head
     )

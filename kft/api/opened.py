@@ -21,7 +21,7 @@ from kft.models.loader import (
 )
 from kft.models.precision import compute_dtype, inference_dtype
 from kft.models.quiet import silence_transformers
-from kft.models.saved_adapter import base_of_adapter
+from kft.models.saved_adapter import base_of_adapter, check_base
 from kft.models.tokenizer import has_tokenizer, load_tokenizer
 from kft.models.vocabulary import fit_vocabulary
 from kft.recipe.reader import read_recipe
@@ -165,6 +165,8 @@ def _open_adapter(
     place: str, folder: Path, recipe: Recipe | None, dtype: torch.dtype, device: torch.device
 ) -> Opened:
     section = recipe.model if recipe else _base_section(folder)
+    if recipe is None:
+        check_base(folder, section.name_or_path, where=str(folder / "kft_base.json"))
     own = ModelSection(name_or_path=str(folder))
     tokenizer = load_tokenizer(own if has_tokenizer(folder) else section)
     record = {} if recipe else _base_record(folder)

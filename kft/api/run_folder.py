@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import platform
@@ -15,7 +17,7 @@ import torch
 
 from kft.api.paths import absolute, with_absolute_paths
 from kft.api.run_lock import LOCK
-from kft.errors import UsageError
+from kft.errors import TrainError, UsageError, without_secrets
 from kft.models.loader import weights_sha256
 from kft.models.precision import dtype_name
 from kft.recipe.reader import write_recipe
@@ -25,15 +27,24 @@ from kft.train.runlog import finite
 _PACKAGES = ("kft", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers")
 
 
-def free_folder(output_dir: str) -> Path:
+_BEGINNING = {"recipe.yaml", "environment.json.part"}
+"""What a run that was killed while its folder was made may have left."""
+
+
+def free_folder(output_dir: str, *, resumed: bool = False) -> Path:
     """The run folder's path, after seeing that it can be made and nothing is there.
+
+    Args:
+        output_dir: As the recipe has it.
+        resumed: A run that was killed before it had begun is none, and begins here.
 
     Raises:
         UsageError: If there is no place for it, or it exists and is not an empty folder.
     """
     folder = Path(output_dir)
     check_place(folder)
-    if folder.exists() and any(path.name != LOCK for path in folder.iterdir()):
+    left = {path.name for path in folder.iterdir()} - {LOCK} if folder.exists() else set()
+    if left and not (resumed and left <= _BEGINNING):
         raise UsageError(
             f"The run folder `{output_dir}` is not empty",
             where="`output_dir`",
@@ -136,6 +147,26 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     part.replace(path)
 
 
+def full_disk(folder: Path, error: Exception) -> TrainError | None:
+    """What to say where the disk is full, read-only or gone; ``None`` for anything else.
+
+    safetensors and torch tell of it in words alone.
+    """
+    said = str(error)
+    reason = next((words for words in _DISK if words in said), None)
+    if reason is None:
+        return None
+    return TrainError(
+        f"A file of the run can't be written: {reason}",
+        where=str(folder),
+        expected="a writable disk with room for it; checkpoints are untouched",
+        hint=f"`kft finetune {folder / 'recipe.yaml'} --resume` goes on once there is.",
+    )
+
+
+_DISK = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO))
+
+
 def write_traceback(folder: Path, error: BaseException, rank: int = 0) -> None:
     """Keep the traceback of a run that failed, when it has a folder already.
 
@@ -147,4 +178,5 @@ def write_traceback(folder: Path, error: BaseException, rank: int = 0) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         text = "".join(traceback.format_exception(error))
         name = f"error-rank-{rank}.txt" if rank else "error.txt"
-        (folder / name).write_text(text, encoding="utf-8")
+        with contextlib.suppress(OSError):  # a full disk is no reason for another error
+            (folder / name).write_text(without_secrets(text), encoding="utf-8")

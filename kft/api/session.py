@@ -28,12 +28,14 @@ from kft.api.run_folder import (
     create,
     environment,
     free_folder,
+    full_disk,
     write_json,
     write_traceback,
 )
 from kft.api.run_lock import RunLock
+from kft.api.stepping import Steps
 from kft.api.token_report import count_tokens, step_findings
-from kft.api.training import Training, idle_ranks, prepare_training, train_and_save
+from kft.api.training import idle_ranks, prepare_training, train_and_save
 from kft.api.watching import Watch
 from kft.errors import DataError, ExportError, Finding, KftError, ModelError, UsageError
 from kft.models.adapters import count_parameters
@@ -65,7 +67,7 @@ def run_steps(recipe: Recipe, observer: Observer, *, resume: bool = False) -> It
     lock = RunLock(folder)
     try:
         goes_on = ranks.together(lambda: _begin(recipe, lock, ranks, resume=resume))
-        yield from _run_steps(recipe, lock, observer, ranks, goes_on=goes_on)
+        yield from _run_steps(recipe, lock, observer, ranks, goes_on=goes_on, resume=resume)
         if ranks.is_main:
             for left in folder.glob("error*.txt"):
                 left.unlink()
@@ -79,6 +81,9 @@ def run_steps(recipe: Recipe, observer: Observer, *, resume: bool = False) -> It
             raise SystemExit(1) from error
         if is_lost:
             raise lost_rank(ranks.rank, error) from error
+        disk = None if isinstance(error, KftError) else full_disk(folder, error)
+        if disk is not None:
+            raise disk from error
         raise
     finally:
         lock.release()
@@ -95,14 +100,20 @@ def _begin(recipe: Recipe, lock: RunLock, ranks: Ranks, *, resume: bool) -> bool
             expected="a folder that every machine sees, for a run that goes on",
         )
     if not goes_on:
-        free_folder(recipe.output_dir)
+        free_folder(recipe.output_dir, resumed=resume)
     elif ranks.is_main:
         lock.take()
     return goes_on
 
 
 def _run_steps(
-    recipe: Recipe, lock: RunLock, observer: Observer, ranks: Ranks, *, goes_on: bool
+    recipe: Recipe,
+    lock: RunLock,
+    observer: Observer,
+    ranks: Ranks,
+    *,
+    goes_on: bool,
+    resume: bool,
 ) -> Iterator[StepStats]:
     folder = lock.path.parent
     loaded, rows = ranks.together(
@@ -117,24 +128,25 @@ def _run_steps(
     base = ranks.by_main(lambda: look_at(loaded, training.bare, rows))
     if base is not None:
         observer.evaluation("base", base.result)
-    ranks.by_main(lambda: _create(loaded, lock, goes_on=goes_on))
+    ranks.by_main(lambda: _create(loaded, lock, goes_on=goes_on, resume=resume))
     set_seed(recipe.train.seed)
+    steps = Steps(loaded, training, observer)
     first_step = 1
     watch = Watch(loaded, training.bare, rows, folder, observer)
     checkpoint = ranks.by_main(lambda: last_checkpoint(folder, observer)) if goes_on else None
     checkpoint = ranks.from_main(checkpoint)
     if checkpoint is not None:
-        ranks.together(partial(_go_on_from, checkpoint[0], loaded, training, watch))
+        ranks.together(partial(_go_on_from, checkpoint, steps, watch))
         first_step = checkpoint[1] + 1
     ranks.by_main(lambda: cut_log(folder, first_step))
     observer.stage("training" if first_step == 1 else f"training on from step {first_step}")
     watch.begin()
     step = first_step - 1
-    for stats in train_and_save(loaded, training, folder, watch, first_step):
+    for stats in train_and_save(steps, folder, watch, first_step):
         step = stats.step
         yield stats
     if base is not None:  # the other ranks are done
-        _conclude(loaded, training, watch, (rows, base), few_steps, step)
+        _conclude(steps, watch, (rows, base), few_steps, step)
 
 
 def _load(
@@ -148,12 +160,12 @@ def _load(
     return loaded, choose_rows(loaded)
 
 
-def _create(loaded: Loaded, lock: RunLock, *, goes_on: bool) -> None:
+def _create(loaded: Loaded, lock: RunLock, *, goes_on: bool, resume: bool) -> None:
     """Make the run folder, and write what the run begins with."""
     folder, recipe, ranks = lock.path.parent, loaded.recipe, loaded.ranks
     lock.take()
     if not goes_on:
-        free_folder(recipe.output_dir)  # nobody made it meanwhile
+        free_folder(recipe.output_dir, resumed=resume)  # nobody made it meanwhile
     device, files = loaded.accelerator.device, loaded.records.files_sha256
     told = environment(recipe, device, loaded.choices, files)
     create(folder, recipe, {**told, "ranks": loaded.begun_with, "ranks_now": ranks.number})
@@ -161,22 +173,24 @@ def _create(loaded: Loaded, lock: RunLock, *, goes_on: bool) -> None:
         loaded.tokenizer.save_pretrained(str(folder / MADE_TOKENIZER))
 
 
-def _go_on_from(checkpoint: Path, loaded: Loaded, training: Training, watch: Watch) -> None:
-    """Put a checkpoint's state back."""
-    load_checkpoint(checkpoint, training.bare, training.optimizer, loaded.accelerator.scaler)
+def _go_on_from(checkpoint: tuple[Path, int], steps: Steps, watch: Watch) -> None:
+    """Put the state of a checkpoint and its step back."""
+    folder, training, loaded = checkpoint[0], steps.training, steps.loaded
+    load_checkpoint(folder, training.bare, training.optimizer, loaded.accelerator.scaler)
+    steps.go_on_from(*checkpoint, watch.folder)
     if loaded.ranks.is_main:
-        watch.go_on_from(checkpoint)
+        watch.go_on_from(folder)
 
 
 def _conclude(
-    loaded: Loaded,
-    training: Training,
+    steps: Steps,
     watch: Watch,
     before: tuple[Rows, Look],
     few_steps: Sequence[Finding],
     step: int,
 ) -> None:
     """After the last step, on the main rank: save, measure, export."""
+    loaded, training = steps.loaded, steps.training
     folder, observer, (rows, base) = watch.folder, watch.observer, before
     result: dict[str, Any] = {"steps": step, "train_seconds": watch.train_seconds}
     observer.stage("saving")
@@ -185,7 +199,7 @@ def _conclude(
     observer.stage("measuring the tuned model")
     known = watch.last(step) if result["best"].get("step") == step else None
     tuned = look_at(loaded, training.bare, rows, known)
-    told = [str(finding) for finding in (*loaded.data.findings, *few_steps)]
+    told = [str(finding) for finding in (*loaded.data.findings, *few_steps, *steps.findings)]
     result |= {**compared(rows, base, tuned, seed=loaded.recipe.train.seed), "findings": told}
     result["fit"] = fit_of(loaded, training.bare, rows, folder, (base, tuned))
     result |= _facts(loaded)

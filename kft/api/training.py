@@ -4,48 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
 
 from kft.api.loaded import Loaded
 from kft.api.plan import window_plan
+from kft.api.stepping import Steps, Training
 from kft.api.stopping import StopSignal
 from kft.api.watching import Watch
-from kft.data.batches import Share, WindowPlan, make_windows
+from kft.data.batches import WindowPlan
 from kft.errors import Finding
 from kft.models.blocks import blocks
 from kft.models.logits import logits_from
 from kft.recipe.reader import flat_values
 from kft.recipe.schema import Recipe
-from kft.tasks.task import Window
 from kft.train.checkpoint import save_checkpoint
 from kft.train.layer_norms import LayerNorms
-from kft.train.loop import StepStats, train
-from kft.train.optimizer import learning_rate_schedule, make_optimizer
+from kft.train.loop import StepStats
+from kft.train.optimizer import make_optimizer
 from kft.train.runlog import RunLog, step_record
 from kft.train.trackers import Trackers
-
-
-@dataclass(frozen=True)
-class Training:
-    """What takes the steps.
-
-    Args:
-        module: The prepared module with its loss inside.
-        bare: The same without what connects ranks: what is measured and saved.
-        optimizer: The prepared optimizer.
-        plan: Which rows belong to which step.
-    """
-
-    module: Any
-    bare: Any
-    optimizer: Any
-    plan: WindowPlan
 
 
 def prepare_training(loaded: Loaded) -> Training:
@@ -74,10 +52,11 @@ def idle_ranks(plan: WindowPlan, ranks: int) -> Iterator[Finding]:
 
 
 def train_and_save(
-    loaded: Loaded, training: Training, folder: Path, watch: Watch, first_step: int
+    steps: Steps, folder: Path, watch: Watch, first_step: int
 ) -> Iterator[StepStats]:
     """Take the steps from ``first_step`` on; log, evaluate, save, and stop when asked to."""
-    recipe, accelerator, plan = loaded.recipe, loaded.accelerator, training.plan
+    loaded, training = steps.loaded, steps.training
+    recipe, plan = loaded.recipe, training.plan
     ranks, observer = loaded.ranks, watch.observer
     is_over = ranks.from_main(watch.is_over)
     if is_over:  # a run that goes on from where it was stopped early
@@ -86,17 +65,8 @@ def train_and_save(
     with ExitStack() as stack:
         log = stack.enter_context(_log(recipe, folder)) if ranks.is_main else None
         stop = stack.enter_context(StopSignal())
-        for stats in train(
-            training.module,
-            training.optimizer,
-            learning_rate_schedule(recipe.train, plan.total_steps),
-            training_windows(loaded, plan, first_step),
-            accelerator,
-            max_grad_norm=recipe.train.max_grad_norm,
-            first_step=first_step,
-        ):
-            with ranks.told_by_main():
-                record = step_record(stats, accelerator)
+        for stats in steps.take(first_step):
+            record = step_record(stats, loaded.accelerator)
             by_layer = norms.of(stats.step, record["grad_norm"])
             if log is not None:
                 log.write({**record, **({"grad_norm_by_layer": by_layer} if by_layer else {})})
@@ -110,7 +80,7 @@ def train_and_save(
             due = _is_due(stats.step, recipe.train.save_steps)
             ends = (is_last or is_over) and recipe.train.save_steps is not None
             if due or ends or signal:
-                ranks.by_main(partial(_save, loaded, training, watch, stats.step))
+                ranks.by_main(partial(_save, steps, watch, stats.step))
             if signal:
                 stop.received = signal
                 observer.finding(_stopped(folder, stats.step, plan.total_steps))
@@ -141,7 +111,8 @@ def _see(watch: Watch, step: int, log: RunLog | None) -> None:
         watch.see(step, log)
 
 
-def _save(loaded: Loaded, training: Training, watch: Watch, step: int) -> None:
+def _save(steps: Steps, watch: Watch, step: int) -> None:
+    loaded, training = steps.loaded, steps.training
     save_checkpoint(
         watch.root,
         step,
@@ -149,7 +120,7 @@ def _save(loaded: Loaded, training: Training, watch: Watch, step: int) -> None:
         training.optimizer,
         loaded.accelerator.scaler,
         keep=loaded.recipe.train.save_total_limit,
-        progress=watch.progress(),
+        progress={**watch.progress(), **steps.progress()},
     )
 
 
@@ -160,22 +131,6 @@ def _stopped(folder: Path, step: int, total_steps: int) -> Finding:
         where=str(folder / "checkpoints"),
         hint=f"`kft finetune {folder / 'recipe.yaml'} --resume` goes on.",
     )
-
-
-def training_windows(loaded: Loaded, plan: WindowPlan, first_step: int) -> Iterator[Window]:
-    """The micro-batches of each step on this rank, as the task lets that step see them."""
-    collate = loaded.collate(packed=loaded.unpadded or loaded.packed)
-    ranks = loaded.ranks
-    share = Share(ranks.rank, ranks.number)
-    windows = make_windows(loaded.data.train.examples, plan, collate, first_step, share)
-    for step, window in enumerate(windows, first_step):
-        if ranks.number > 1:  # dropout differs on each rank, and is known again by the step
-            torch.manual_seed(_step_seed(plan.seed, step, ranks.rank))
-        yield loaded.task.window(window, seed=plan.seed, step=step)
-
-
-def _step_seed(seed: int, step: int, rank: int) -> int:
-    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
 
 
 def _is_due(step: int, every: int | None) -> bool:

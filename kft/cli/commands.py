@@ -28,7 +28,7 @@ class CommandGroup(click.Group):
 
     ORDER = (
         *("finetune", "check", "evaluate", "generate", "merge", "verify", "export", "push"),
-        *("report", "sweep", "schema", "presets", "init", "bench"),
+        *("report", "sweep", "schema", "presets", "init", "bench", "resume-check"),
     )
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature

@@ -20,6 +20,7 @@ from kft.api.launched import launched_rank
 from kft.cli import bench as _bench  # noqa: F401 -- its command
 from kft.cli import evaluate as _evaluate  # noqa: F401 -- likewise
 from kft.cli import exported as _exported  # noqa: F401 -- likewise
+from kft.cli import resume_check as _resume_check  # noqa: F401 -- likewise
 from kft.cli import sweep as _sweep  # noqa: F401 -- likewise
 from kft.cli.commands import cli
 from kft.cli.messages import (

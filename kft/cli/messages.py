@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 import click
 
-from kft.errors import Finding, KftError, UsageError, name_list, nearest_name
+from kft.errors import Finding, KftError, UsageError, name_list, nearest_name, without_secrets
 
 _UNSAFE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
@@ -73,7 +73,9 @@ def finding_text(finding: Finding) -> str:
     """A finding in the form of an error, safe to print."""
     where = None if finding.where is None else visible(finding.where)
     hint = None if finding.hint is None else visible(finding.hint, "\n")
-    return str(replace(finding, what=visible(finding.what), where=where, hint=hint))
+    return without_secrets(
+        str(replace(finding, what=visible(finding.what), where=where, hint=hint))
+    )
 
 
 def show_finding(finding: Finding) -> None:
@@ -93,7 +95,8 @@ def wants_color(stream: TextIO) -> bool:
 
 
 def tell(text: str, *, colored: bool = False) -> None:
-    """Print on stderr; a closed stderr is no reason to fail."""
+    """Print on stderr, without any token in it; a closed stderr is no reason to fail."""
+    text = without_secrets(text)
     with contextlib.suppress(OSError):
         click.echo(with_colors(text) if colored else text, err=True, color=colored)
 

@@ -136,6 +136,7 @@ def make_windows(
     collate: Collate,
     first_step: int = 1,
     share: Share = ALL,
+    rows_per_batch: int | None = None,
 ) -> Iterator[Window]:
     """The windows of a run from ``first_step`` on, in order.
 
@@ -149,15 +150,23 @@ def make_windows(
         first_step: Counted from 1; later than 1 when a run goes on.
         share: A rank's part of each window. Where none is left for it, it has a spare batch of
             the shortest example.
+        rows_per_batch: Cuts the same windows into smaller micro-batches than the plan's.
     """
     for step in range(first_step, plan.total_steps + 1):
-        rows = plan.rows(step)
-        if plan.packing is None:
-            parts = list(by_length([examples[row[0]] for row in rows], plan.rows_per_batch))
-        else:
-            parts = list(packed_parts(examples, rows, plan.rows_per_batch))
+        parts = list(window_parts(examples, plan, step, rows_per_batch))
         own = [collate(part) for part in share.of(parts)]
         yield own or [replace(collate(parts[-1][-1:]), is_spare=True)]
+
+
+def window_parts(
+    examples: Sequence[Example], plan: WindowPlan, step: int, rows_per_batch: int | None = None
+) -> Iterator[list[Example]]:
+    """The examples of each micro-batch of a window; arguments as of :func:`make_windows`."""
+    rows = plan.rows(step)
+    size = rows_per_batch or plan.rows_per_batch
+    if plan.packing is None:
+        return by_length([examples[row[0]] for row in rows], size)
+    return packed_parts(examples, rows, size)
 
 
 def by_length(examples: Sequence[Example], rows_per_batch: int) -> Iterator[list[Example]]:

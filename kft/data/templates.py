@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import jinja2
 
+from kft.data.render_limits import check_sizes, endless, limited
 from kft.errors import DataError, RecipeError, name_list, nearest_name
 from kft.tasks.task import Message, Rendered
 
@@ -256,12 +257,15 @@ class TemplateRenderer:
             return []
         plain = [[dict(message) for message in messages] for messages in conversations]
         try:
-            texts: list[str] = self.tokenizer.apply_chat_template(
-                plain,
-                chat_template=self.chat_template,
-                tokenize=False,
-                add_generation_prompt=generation_prompt,
-            )
+            with limited(len(plain)):
+                texts: list[str] = self.tokenizer.apply_chat_template(
+                    plain,
+                    chat_template=self.chat_template,
+                    tokenize=False,
+                    add_generation_prompt=generation_prompt,
+                )
+        except (TimeoutError, MemoryError, RecursionError) as cause:
+            raise endless(str(cause) or type(cause).__name__, places[0]) from cause
         except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as cause:
             if len(conversations) > 1:  # which one was it?
                 for messages, place in zip(conversations, places, strict=True):
@@ -271,6 +275,7 @@ class TemplateRenderer:
                 where=places[0],
                 hint="`data.template` takes another template, or a jinja file of your own.",
             ) from cause
+        check_sizes(texts, conversations, places)
         return texts
 
 

@@ -41,7 +41,7 @@ def check_saved_adapter(folder: Path, base: str) -> None:
     weights = folder / "adapter_model.safetensors"
     if weights.is_file() or not weights.with_suffix(".bin").is_file():
         check_tensor_file(weights)
-    _check_base(folder / "kft_base.json", base)
+    check_base(folder, base, where=_KEY)
 
 
 def base_of_adapter(folder: Path) -> str:
@@ -62,15 +62,26 @@ def base_of_adapter(folder: Path) -> str:
     return str(base)
 
 
-def _check_base(record: Path, base: str) -> None:
+def check_base(folder: Path, base: str, *, where: str) -> None:
+    """See that a base is the one that kft's record beside an adapter tells of, if there is one.
+
+    Args:
+        folder: The adapter's.
+        base: Folder or hub name of the base.
+        where: For the message.
+
+    Raises:
+        ModelError: If it has other weights.
+    """
+    record = folder / "kft_base.json"
     if not record.is_file():
         return
     trained_on = json.loads(record.read_text(encoding="utf-8"))
     wanted, found = trained_on.get("sha256"), weights_sha256(base)
     if wanted is not None and found is not None and wanted != found:
         raise ModelError(
-            f"The adapter in `{record.parent}` was trained on another base than `{base}`",
-            where=_KEY,
+            f"The adapter in `{folder}` was trained on another base than `{base}`",
+            where=where,
             expected=f"weights with the sha256 {wanted[:12]}..., which were in "
             f"`{trained_on.get('name_or_path')}`; got {found[:12]}...",
         )

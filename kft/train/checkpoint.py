@@ -2,13 +2,14 @@
 
 ``checkpoints/step-00000100/`` holds ``weights.safetensors`` (every trained weight),
 ``optimizer.pt`` (its state, the scaler's, and the random states; loaded with ``weights_only``)
-and ``manifest.json`` with the step, the sha256 of each file, and what the evaluations so far
-have shown. A checkpoint is written beside its place and renamed; the rows of each step are a
+and ``manifest.json`` with the step, the sha256 of each file and of itself, and what evaluations
+so far have shown. A checkpoint is written beside its place and renamed; the rows of each step are a
 function of the step, so none are stored. ``checkpoints/best-00000060/`` has the weights alone.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -25,6 +26,10 @@ from safetensors.torch import load_file, save_file
 from kft.errors import Finding, TrainError
 
 MANIFEST = "manifest.json"
+_OWN = "manifest_sha256"
+_FULL = 2**20
+"""Free bytes below which a disk is taken to be full, where torch could not write."""
+_NAMES = {"weights.safetensors", "optimizer.pt"}
 
 
 def save_checkpoint(
@@ -121,7 +126,8 @@ def _write(final: Path, fill: Callable[[Path], None], manifest: Mapping[str, Any
         part.mkdir(parents=True)
         fill(part)
         files = {path.name: _sha256(path) for path in sorted(part.iterdir())}
-        content = json.dumps({**manifest, "files": files}, indent=2)
+        said = {**manifest, "files": files}
+        content = json.dumps({**said, _OWN: _json_sha256(said)}, indent=2)
         (part / MANIFEST).write_text(content + "\n", encoding="utf-8")
         for path in part.iterdir():
             _flush(path)
@@ -129,9 +135,12 @@ def _write(final: Path, fill: Callable[[Path], None], manifest: Mapping[str, Any
         part.rename(final)
         _flush(root)
     except (OSError, RuntimeError, SafetensorError) as cause:
+        # torch says of a full disk only that a position is not the one it expected.
+        is_full = isinstance(cause, RuntimeError) and shutil.disk_usage(root).free < _FULL
+        reason = os.strerror(errno.ENOSPC) if is_full else cause
         shutil.rmtree(part, ignore_errors=True)
         raise TrainError(
-            f"`{final.name}` can't be written: {cause}",
+            f"`{final.name}` can't be written: {reason}",
             where=str(root),
             expected="a writable disk with room for it; earlier checkpoints are untouched",
         ) from cause
@@ -146,13 +155,17 @@ def complete_checkpoints(root: Path) -> Iterator[tuple[Path, int] | Finding]:
     for folder in sorted(root.glob("step-????????"), reverse=True):
         try:
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            is_whole = manifest.pop(_OWN) == _json_sha256(manifest)
             step, files = int(manifest["step"]), dict(manifest["files"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             yield _damaged(folder, "its manifest can't be read")
             continue
+        if not is_whole or folder.name != f"step-{step:08d}" or not files.keys() >= _NAMES:
+            yield _damaged(folder, "its manifest is not what was written")
+            continue
         broken = [name for name, sha in files.items() if not _is_whole(folder / name, sha)]
-        if broken or not files:
-            yield _damaged(folder, f"`{broken[0] if broken else MANIFEST}` is not what was written")
+        if broken:
+            yield _damaged(folder, f"`{broken[0]}` is not what was written")
         else:
             yield folder, step
 
@@ -219,6 +232,10 @@ def _state(optimizer: Any, scaler: Any) -> dict[str, Any]:
         "cpu_random_state": torch.get_rng_state(),
         "cuda_random_states": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
     }
+
+
+def _json_sha256(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -39,6 +39,25 @@ class StepStats:
     seconds: float
 
 
+class NotFiniteError(Exception):
+    """A window's loss or gradient is no finite number; raised before the step is taken.
+
+    Args:
+        step: Counted from 1.
+        loss: Nats per target.
+        grad_norm: Before clipping.
+        learning_rate: Of the step that wasn't taken.
+        window: Its micro-batches.
+    """
+
+    def __init__(
+        self, step: int, loss: float, grad_norm: float, learning_rate: float, window: Window
+    ) -> None:
+        super().__init__(f"loss {loss:g}, gradient norm {grad_norm:g} at step {step}")
+        self.step, self.loss, self.grad_norm = step, loss, grad_norm
+        self.learning_rate, self.window = learning_rate, window
+
+
 def train(
     module: Any,
     optimizer: Any,
@@ -62,6 +81,10 @@ def train(
         accelerator: The run's one Accelerator.
         max_grad_norm: Gradients are scaled down to this norm; 0 is off.
         first_step: Number of the first window.
+
+    Raises:
+        NotFiniteError: Before the step is taken, if the loss isn't finite, or the gradient isn't
+            although no float16 scaler is there to skip the step and lower its scale.
     """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     iterator = iter(windows)
@@ -89,6 +112,8 @@ def train(
         # With an infinite limit nothing is clipped, and the norm is still known.
         grad_norm = accelerator.clip_grad_norm_(parameters, max_grad_norm or float("inf"))
         learning_rate = schedule(step)
+        if not _is_finite(loss, grad_norm, accelerator.scaler):
+            raise NotFiniteError(step, float(loss), float(grad_norm), learning_rate, window)
         set_learning_rate(optimizer, learning_rate)
         optimizer.step()
         optimizer.zero_grad()
@@ -101,6 +126,12 @@ def train(
             num_tokens=num_tokens,
             seconds=time.perf_counter() - started,
         )
+
+
+def _is_finite(loss: Tensor, grad_norm: Tensor, scaler: Any) -> bool:
+    """One wait for the device, for both numbers."""
+    both = torch.stack([loss.float(), grad_norm.float()])
+    return bool(torch.isfinite(both if scaler is None else both[:1]).all())
 
 
 def count_window(window: Window, device: torch.device) -> Tensor:

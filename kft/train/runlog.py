@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from kft.errors import TrainError
 from kft.train.loop import StepStats
 from kft.train.trackers import Trackers
 
@@ -27,21 +26,8 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 
 def step_record(stats: StepStats, accelerator: Any) -> dict[str, float]:
-    """A step's numbers as they stand in ``metrics.jsonl``.
-
-    Raises:
-        TrainError: If the loss isn't finite, or the gradient isn't although no float16 scaler
-            is there to skip the step and lower its scale.
-    """
+    """A step's numbers as they stand in ``metrics.jsonl``."""
     loss, grad_norm = float(stats.loss), float(stats.grad_norm)
-    is_scaled = accelerator.scaler is not None
-    if not (math.isfinite(loss) and (is_scaled or math.isfinite(grad_norm))):
-        raise TrainError(
-            f"The loss is {loss:g} and the gradient norm {grad_norm:g}",
-            where=f"step {stats.step}, learning rate {stats.learning_rate:.3g}",
-            expected="finite numbers",
-            hint=f"`train.learning_rate={stats.learning_rate / 10:.0e}` is ten times smaller.",
-        )
     return {
         "step": stats.step,
         "loss": loss,

@@ -10,7 +10,8 @@ from test_tasks import CASES
 
 from kft.api.loaded import load
 from kft.api.observer import Silent
-from kft.api.training import prepare_training, training_windows
+from kft.api.stepping import training_windows
+from kft.api.training import prepare_training
 from kft.recipe.reader import read_recipe
 
 if TYPE_CHECKING:
