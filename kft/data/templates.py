@@ -13,101 +13,13 @@ from typing import Any, Literal
 
 import jinja2
 
+from kft.data.moulds import Moulds
+from kft.data.named_templates import START, TEMPLATES
 from kft.data.render_limits import check_sizes, endless, limited
 from kft.errors import DataError, RecipeError, name_list, nearest_name
 from kft.tasks.task import Message, Rendered
 
 TrainOn = Literal["assistant", "last_assistant", "all"]
-
-# transformers' jinja drops a line break right after a block, so these are written as values.
-_LINE = r"{{ '\n' }}"
-_BLANK = r"{{ '\n\n' }}"
-_INPUT = "{% if message.input %}" + _LINE + "{{ message.input }}{% endif %}"
-
-PLAIN = (
-    "{% for message in messages %}"
-    "{% if message.role == 'assistant' %}{{ message.content }}{{ eos_token }}"
-    "{% elif message.role == 'system' %}{{ message.content }}\n\n"
-    "{% else %}{{ message.content }}" + _INPUT + "{% endif %}{% endfor %}"
-)
-
-# Beomi/KoAlpaca, run_tensor_parallel.py: the context stands between question and answer.
-KOALPACA = (
-    "{% for message in messages %}"
-    "{% if message.role == 'assistant' %}### 답변: {{ message.content }}{{ eos_token }}"
-    "{% elif message.role == 'system' %}{{ message.content }}\n\n"
-    "{% else %}{% if not loop.first and loop.previtem.role == 'assistant' %}"
-    + _BLANK
-    + "{% endif %}"
-    "### 질문: {{ message.content }}\n\n"
-    "{% if message.input %}### 맥락: {{ message.input }}\n\n{% endif %}"
-    "{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}### 답변:{% endif %}"
-)
-
-
-def _instruction_template(plain: str, with_input: str, headings: tuple[str, str, str]) -> str:
-    """An Alpaca-like template: the introduction depends on whether there is an input."""
-    instruction, context, response = headings
-    return (
-        "{% if messages[0].role != 'system' %}"
-        "{% if messages[0].input %}"
-        + with_input
-        + "{% else %}"
-        + plain
-        + "{% endif %}"
-        + _BLANK
-        + "{% endif %}{% for message in messages %}"
-        "{% if message.role == 'assistant' %}"
-        "### " + response + ":\n{{ message.content }}{{ eos_token }}"
-        "{% elif message.role == 'system' %}{{ message.content }}\n\n"
-        "{% else %}{% if not loop.first and loop.previtem.role == 'assistant' %}"
-        + _BLANK
-        + "{% endif %}### "
-        + instruction
-        + ":\n{{ message.content }}\n\n"
-        "{% if message.input %}### " + context + ":\n{{ message.input }}\n\n{% endif %}"
-        "{% endif %}{% endfor %}"
-        "{% if add_generation_prompt %}### " + response + ":\n{% endif %}"
-    )
-
-
-# nlpai-lab/KULLM, branch kullm_v2, templates/kullm.json.
-KULLM = _instruction_template(
-    "아래는 작업을 설명하는 명령어입니다. 요청을 적절히 완료하는 응답을 작성하세요.",
-    "아래는 작업을 설명하는 명령어와 추가 컨텍스트를 제공하는 입력이 짝을 이루는 예제입니다. "
-    "요청을 적절히 완료하는 응답을 작성하세요.",
-    ("명령어", "입력", "응답"),
-)
-
-# tatsu-lab/stanford_alpaca, train.py.
-ALPACA = _instruction_template(
-    "Below is an instruction that describes a task. "
-    "Write a response that appropriately completes the request.",
-    "Below is an instruction that describes a task, paired with an input that provides further "
-    "context. Write a response that appropriately completes the request.",
-    ("Instruction", "Input", "Response"),
-)
-
-# The end token follows `<|im_end|>` where the checkpoint's end token is another one, so that
-# generation stops by the checkpoint's own rule.
-CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}"
-    + _INPUT
-    + "<|im_end|>{% if message.role == 'assistant' and eos_token != '<|im_end|>' %}{{ eos_token }}"
-    "{% endif %}{% if not (loop.last and message.role == 'assistant') %}"
-    + _LINE
-    + "{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-
-TEMPLATES = {
-    "plain": PLAIN,
-    "koalpaca": KOALPACA,
-    "kullm": KULLM,
-    "alpaca": ALPACA,
-    "chatml": CHATML,
-}
 
 
 def choose_template(name: str, layout: str, tokenizer: Any) -> tuple[str, str]:
@@ -141,7 +53,7 @@ def choose_template(name: str, layout: str, tokenizer: Any) -> tuple[str, str]:
                 expected=f"one of {name_list(list(TEMPLATES))} or a jinja file",
             )
         return "the checkpoint's own", own
-    start = "{{ bos_token }}" if adds_bos(tokenizer) else ""
+    start = START if adds_bos(tokenizer) else ""
     if name in TEMPLATES:
         return f"`{name}`", start + TEMPLATES[name]
     return f"`{name}`", start + _read_template(name)
@@ -189,6 +101,8 @@ class TemplateRenderer:
         self.tokenizer = tokenizer
         self.chat_template = chat_template
         self.train_on = train_on
+        is_ours = chat_template.removeprefix(START) in TEMPLATES.values()
+        self._moulds = Moulds(self._rendered) if is_ours else None
 
     def prompt(self, messages: Sequence[Message]) -> str:
         """The conversation up to where the model begins its answer.
@@ -255,6 +169,9 @@ class TemplateRenderer:
     ) -> list[str]:
         if not conversations:
             return []
+        moulds = self._moulds
+        if moulds is not None and all(_is_plain(one) for rows in conversations for one in rows):
+            return [moulds.fill(messages, generation_prompt) for messages in conversations]
         plain = [[dict(message) for message in messages] for messages in conversations]
         try:
             with limited(len(plain)):
@@ -277,6 +194,22 @@ class TemplateRenderer:
             ) from cause
         check_sizes(texts, conversations, places)
         return texts
+
+    def _rendered(self, messages: Sequence[Message], generation_prompt: bool) -> str:
+        text: str = self.tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            chat_template=self.chat_template,
+            tokenize=False,
+            add_generation_prompt=generation_prompt,
+        )
+        return text
+
+
+def _is_plain(message: Message) -> bool:
+    """Whether it is a role and texts, and nothing else a template could look at."""
+    keys = message.keys()
+    known = keys <= {"role", "content", "input"} and keys >= {"role", "content"}
+    return known and all(isinstance(value, str) for value in message.values())
 
 
 def _not_a_prefix(place: str, asked: str, given: str) -> DataError:

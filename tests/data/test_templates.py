@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from kft.data.templates import TEMPLATES, TemplateRenderer, adds_bos, choose_template
+from kft.data.moulds import Moulds
+from kft.data.named_templates import START, TEMPLATES
+from kft.data.templates import TemplateRenderer, adds_bos, choose_template
 from kft.errors import DataError, RecipeError
 from kft.tasks.causal_lm import CausalLM
 from kft.tasks.task import IGNORE_INDEX, EncodeOptions, Message, Record
@@ -169,3 +171,33 @@ def test_unknown_names_are_answered(tokenizer: Any, tmp_path: Path) -> None:
     broken.write_text("{% for m in messages %}", encoding="utf-8")
     with pytest.raises(RecipeError, match="can't be read"):
         choose_template(str(broken), "messages", tokenizer)
+
+
+turn = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant", "system"]), "content": st.text(max_size=8)},
+    optional={"input": st.text(max_size=4)},
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    name=st.sampled_from(list(TEMPLATES)),
+    messages=st.lists(turn, min_size=1, max_size=4),
+    asks=st.booleans(),
+    starts=st.booleans(),
+)
+def test_moulds_say_what_jinja_says(
+    tokenizer: Any, name: str, messages: list[Message], asks: bool, starts: bool
+) -> None:
+    template = (START if starts else "") + TEMPLATES[name]
+    renderer = TemplateRenderer(tokenizer, template)
+    moulds = Moulds(renderer._rendered)
+    plain = tokenizer.apply_chat_template(
+        [dict(message) for message in messages],
+        chat_template=template,
+        tokenize=False,
+        add_generation_prompt=asks,
+    )
+    for _ in range(2):  # made, and known
+        assert moulds.fill(messages, asks) == plain
+    assert renderer._apply([messages], ["a:1"], generation_prompt=asks) == [plain]

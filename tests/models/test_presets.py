@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from kft.data.templates import TEMPLATES
+from kft.data.named_templates import TEMPLATES
 from kft.errors import UsageError
 from kft.models.preset_memory import count_parameters, linear_shapes, memory_need
 from kft.models.presets import (

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
-from kft.data.templates import TEMPLATES, TemplateRenderer
+from kft.data.named_templates import TEMPLATES
+from kft.data.templates import TemplateRenderer
 from kft.errors import DataError
 from kft.tasks.causal_lm import CausalLM
 from kft.tasks.pieces import prompt_ids, text_ids

@@ -12,7 +12,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from kft.data.templates import TEMPLATES, TemplateRenderer
+from kft.data.named_templates import TEMPLATES
+from kft.data.templates import TemplateRenderer
 from kft.export.merge import fold_adapter, load_adapter, plain_base, save_merged
 from kft.export.rounding import rounding_limits
 from kft.export.verify import verify_folder

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer
 
-from kft.data.templates import TEMPLATES, TemplateRenderer
+from kft.data.named_templates import TEMPLATES
+from kft.data.templates import TemplateRenderer
 from kft.errors import DataError
 from kft.evaluation.predictions import tag_rows
 from kft.models.decoders import as_decoder
