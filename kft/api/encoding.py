@@ -16,8 +16,9 @@ from kft.data.cache import cached, digest
 from kft.data.few import are_few, parts
 from kft.data.left_out import LeftOut
 from kft.data.record_store import identity
-from kft.data.table import Table, choose, write_table
+from kft.data.table import Table, choose
 from kft.data.templates import TemplateRenderer
+from kft.data.written_beside import write_beside
 from kft.errors import Finding
 from kft.tasks.task import EncodeOptions, Example, Message, Record, Task
 
@@ -71,9 +72,8 @@ class Encoding:
             examples: list[Example] = []
             kept: list[int] = []
             too_long = LeftOut()
-            for row, made in self._each(records, too_long):
+            for made in self._parts(records, kept, too_long):
                 examples += made
-                kept.append(row)
             return Encoded(examples, choose(list(records), kept), too_long)
         entry = cached("examples", self._depends_on(records), lambda to: self._write(records, to))
         examples_of = Table(entry.path / _EXAMPLES, Example)
@@ -84,27 +84,25 @@ class Encoding:
 
     def _write(self, records: Sequence[Record], folder: Path) -> None:
         too_long, kept = LeftOut(), list[int]()
-
-        def examples() -> Iterator[Example]:
-            for row, made in self._each(records, too_long):
-                kept.append(row)
-                yield from made
-
-        write_table(folder / _EXAMPLES, examples(), Example)
+        write_beside(folder / _EXAMPLES, self._parts(records, kept, too_long), Example)
         np.save(folder / _KEPT, np.array(kept, dtype=np.int64))
         (folder / _TOO_LONG).write_text(json.dumps(asdict(too_long)), encoding="utf-8")
 
-    def _each(
-        self, records: Sequence[Record], too_long: LeftOut
-    ) -> Iterator[tuple[int, list[Example]]]:
+    def _parts(
+        self, records: Sequence[Record], kept: list[int], too_long: LeftOut
+    ) -> Iterator[list[Example]]:
+        """The examples of a few thousand records at a time; notes which gave some."""
         row = 0
         for part in parts(records):
+            examples: list[Example] = []
             for record, made in zip(part, self._encode_part(part), strict=True):
                 if made:
-                    yield row, made
+                    kept.append(row)
+                    examples += made
                 else:
                     too_long.add(record.place)
                 row += 1
+            yield examples
 
     def _encode_part(self, part: Sequence[Record]) -> list[list[Example]]:
         if self.answer is not None:

@@ -207,9 +207,13 @@ class TemplateRenderer:
 
 def _is_plain(message: Message) -> bool:
     """Whether it is a role and texts, and nothing else a template could look at."""
-    keys = message.keys()
-    known = keys <= {"role", "content", "input"} and keys >= {"role", "content"}
-    return known and all(isinstance(value, str) for value in message.values())
+    for key, value in message.items():
+        if key not in _KEYS or type(value) is not str:
+            return False
+    return "role" in message and "content" in message
+
+
+_KEYS = frozenset({"role", "content", "input"})
 
 
 def _not_a_prefix(place: str, asked: str, given: str) -> DataError:

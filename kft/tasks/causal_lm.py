@@ -95,10 +95,11 @@ def _encode(
     rendered = renderer.render_many([turns for turns, _ in talks], [place for _, place in talks])
     encoded_texts = iter(text_ids(texts, tokenizer))
     encoded_talks = iter(zip(rendered, encode_pieces(rendered, tokenizer), strict=True))
+    end = tokenizer.eos_token_id  # asked for once: transformers looks long for it
     return [
-        _text_examples(record, next(encoded_texts), tokenizer, options)
+        _text_examples(record, next(encoded_texts), tokenizer, options, end)
         if record.messages is None
-        else _answer_examples(record, record.messages, next(encoded_talks), tokenizer, options)
+        else _answer_examples(record, record.messages, next(encoded_talks), tokenizer, options, end)
         for record in records
     ]
 
@@ -109,6 +110,7 @@ def _answer_examples(
     encoded: tuple[Rendered, tuple[list[int], list[int]]],
     tokenizer: Tokenizer,
     options: EncodeOptions,
+    end: int | None,
 ) -> list[Example]:
     rendered, (input_ids, labels) = encoded
     target_text = _trained_text(messages, rendered)
@@ -127,7 +129,7 @@ def _answer_examples(
         place=record.place,
         target_text=target_text,
         was_truncated=num_tokens > max_length,
-        end_is_target=_ends(labels, tokenizer),
+        end_is_target=_ends(labels, end),
         label=record.label,
     )
     if example.num_targets == 0:
@@ -136,7 +138,7 @@ def _answer_examples(
 
 
 def _text_examples(
-    record: Record, ids: list[int], tokenizer: Tokenizer, options: EncodeOptions
+    record: Record, ids: list[int], tokenizer: Tokenizer, options: EncodeOptions, end: int | None
 ) -> list[Example]:
     """Running text; what is longer than ``max_length`` goes on in a further example.
 
@@ -160,7 +162,7 @@ def _text_examples(
             target_text=text
             if len(windows) == 1
             else tokenizer.decode(window[1:], skip_special_tokens=True),
-            end_is_target=number < len(windows) - 1 or _ends(window, tokenizer),
+            end_is_target=number < len(windows) - 1 or _ends(window, end),
         )
         for number, window in enumerate(windows)
     ]
@@ -175,9 +177,9 @@ def _trained_text(messages: Sequence[Message], rendered: Rendered) -> str:
     return "\n".join(answers[-num_trained:])
 
 
-def _ends(labels: Sequence[int], tokenizer: Tokenizer) -> bool:
+def _ends(labels: Sequence[int], end: int | None) -> bool:
     # A template may end a turn with white space after its end token.
-    return tokenizer.eos_token_id in labels[-2:]
+    return end in labels[-2:]
 
 
 def _no_target(place: str, num_tokens: int, max_length: int) -> DataError:

@@ -86,7 +86,8 @@ class Example:
     @property
     def num_targets(self) -> int:
         """Number of labels that are predicted; the first position never is."""
-        return sum(label != IGNORE_INDEX for label in self.labels[1:])
+        targets = len(self.labels) - self.labels.count(IGNORE_INDEX)
+        return targets - (self.labels[:1] not in ([], [IGNORE_INDEX]))
 
 
 @dataclass(frozen=True)
