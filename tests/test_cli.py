@@ -38,20 +38,21 @@ Options:
   -h, --help   Show this message and exit.
 
 Commands:
-  finetune  Fine-tune a checkpoint as a recipe says; prints the run folder.
-  check     Check recipe, data and tokenizer; trains nothing.
-  evaluate  Measure runs and models on the same rows.
-  generate  Ask a run or a model.
-  merge     Merge an adapter into its base and verify it; prints the folder.
-  verify    Compare a merged model with the run it came from.
-  export    Write a run's model in another format and verify it.
-  push      Send an adapter or a merged model to the hub.
-  report    Write a page about a run, or a comparison of several.
-  sweep     Run a recipe with several values of some keys.
-  schema    Print every key of a recipe with its meaning and default.
-  presets   List Korean checkpoints with licence and memory needed, or...
-  init      Write a commented recipe for a checkpoint and a file of rows.
-  bench     Time a few steps of a recipe; writes nothing.
+  finetune      Fine-tune a checkpoint by a recipe; prints the run folder.
+  check         Check recipe, data and tokenizer; trains nothing.
+  evaluate      Measure runs and models on the same rows.
+  generate      Ask a run or a model.
+  merge         Merge an adapter and verify it; prints the folder.
+  verify        Compare a merged model with the run it came from.
+  export        Write a run's model in another format and verify it.
+  push          Send an adapter or a merged model to the hub.
+  report        Write a page about a run, or a comparison of several.
+  sweep         Run a recipe with several values of some keys.
+  schema        Print every key of a recipe with its meaning and default.
+  presets       List Korean checkpoints: licence and memory, or show one.
+  init          Write a commented recipe for a checkpoint and rows.
+  bench         Time a few steps of a recipe; writes nothing.
+  resume-check  Prove that a run goes on to the same bits.
 """
 
 
@@ -96,7 +97,8 @@ def test_a_misspelt_command() -> None:
     assert done.stderr == (
         "error: Unknown command `finetun`\n"
         "  expected: one of `finetune`, `check`, `evaluate`, `generate`, `merge`, `verify`, "
-        "`export`, `push`, `report`, `sweep`, `schema`, `presets`, `init`, `bench`\n"
+        "`export`, `push`, `report`, `sweep`, `schema`, `presets`, `init`, `bench`, "
+        "`resume-check`\n"
         "\n"
         "hint: Did you mean `kft finetune`?\n"
     )
@@ -242,7 +244,8 @@ def test_it_answers_at_once(
             ["\x1b[2J"],
             "error: Unknown command `\\x1b[2J`\n"
             "  expected: one of `finetune`, `check`, `evaluate`, `generate`, `merge`, `verify`, "
-            "`export`, `push`, `report`, `sweep`, `schema`, `presets`, `init`, `bench`\n",
+            "`export`, `push`, `report`, `sweep`, `schema`, `presets`, `init`, `bench`, "
+            "`resume-check`\n",
         ),
     ],
 )

@@ -80,7 +80,7 @@ def cli(context: click.Context) -> None:
 @takes_json
 @takes_traceback
 def finetune(recipe: str, overrides: Sequence[str], resume: bool, wants_json: bool) -> None:
-    """Fine-tune a checkpoint as a recipe says; prints the run folder."""
+    """Fine-tune a checkpoint by a recipe; prints the run folder."""
     settings = recipe_of(recipe, overrides)  # a wrong key answers before torch is loaded
     observer = observer_of(settings)
     with contextlib.redirect_stdout(sys.stderr), contextlib.closing(observer):
@@ -172,7 +172,7 @@ def schema(wants_json: bool) -> None:
 @takes_json
 @takes_traceback
 def presets(name: str | None, wants_json: bool) -> None:
-    """List Korean checkpoints with licence and memory needed, or show one."""
+    """List Korean checkpoints: licence and memory, or show one."""
     from kft.cli.presets import show
 
     click.echo(show(name, wants_json=wants_json, width=stdout_width()))
@@ -189,7 +189,7 @@ def presets(name: str | None, wants_json: bool) -> None:
 @click.option("--device", metavar="cpu|cuda|24GB", help="What to plan for; else this machine.")
 @takes_traceback
 def init(file: str, **options: str | None) -> None:
-    """Write a commented recipe for a checkpoint and a file of rows."""
+    """Write a commented recipe for a checkpoint and rows."""
     from kft.cli.init import Given, write_recipe
 
     write_recipe(file, Given(**options))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @takes_json
 @takes_traceback
 def merge(run: str, output: str | None, base: str | None, wants_json: bool) -> None:
-    """Merge an adapter into its base and verify it; prints the folder."""
+    """Merge an adapter and verify it; prints the folder."""
     from kft.cli.tables import pairs
 
     try:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @takes_json
 @takes_traceback
 def resume_check(run: str, steps: int, wants_json: bool) -> None:
-    """Prove that a run goes on to the same bits; changes nothing in it."""
+    """Prove that a run goes on to the same bits."""
     with contextlib.redirect_stdout(sys.stderr):
         from kft.api.resume_check import resume_check as check_run
 

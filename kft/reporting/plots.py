@@ -109,7 +109,7 @@ def layers_plot(name: str, log: Sequence[Mapping[str, Any]]) -> str:
             points = [(step, norms[layer]) for step, norms in seen if norms.get(layer)]
             found = _thinned(_finite(points))
             if found:
-                alpha = 0.2 + 0.8 * depth / len(layers)
+                alpha = 1 - 0.8 * (1 - depth / len(layers))
                 axes.plot(*zip(*found, strict=True), color=PARTS["one"], linewidth=1.2, alpha=alpha)
         if not axes.lines:
             return ""
