@@ -12,6 +12,7 @@ import transformers
 
 from kft.api.clean_copy import CleanCopy, write_clean_copy
 from kft.api.dataset import Prepared
+from kft.api.duration import expected_duration
 from kft.api.given import RecipeOrPath, as_recipe
 from kft.api.memory import plan_run
 from kft.api.plan import first_rows, plan_facts, wants_packing, window_plan
@@ -57,7 +58,8 @@ class Check:
             ``tokens``: ``rows``, ``tokens``, ``targets``, ``target_share``, ``shortest``,
             ``median``, ``p95``, ``p99``, ``longest``, ``histogram`` (``edges``, ``rows``), and
             the rows that are ``truncated``, ``without_end``, ``without_target``.
-            ``training``: ``steps_per_epoch``, ``total_steps``.
+            ``training``: ``steps_per_epoch``, ``total_steps``; where it can be told, roughly,
+            ``tokens_per_second`` and ``train_seconds``.
             ``memory``: as :meth:`kft.api.memory.RunPlan.as_dict` has it; absent for a checkpoint
             with code of its own.
             ``tokenizer``: ``vocabulary`` (tokens), ``end_token``, ``padding_token``, and what
@@ -136,6 +138,11 @@ def check(
     memory = plan_run(recipe, config, task, lengths, device)
     rows = memory.rows if memory else None
     sections, findings = inspect(recipe, records, prepared, tokenizer, rows)
+    steps = sections["training"]
+    epochs = steps["total_steps"] / steps["steps_per_epoch"]
+    duration = expected_duration(recipe, config, task, lengths, epochs, device)
+    if duration is not None:
+        steps |= duration.as_dict()
     if memory is not None:
         sections["memory"] = memory.as_dict()
         findings = [*findings, *memory.findings()]

@@ -196,6 +196,16 @@ def _training(section: Mapping[str, Any]) -> Facts:
     yield "steps", f"{section['total_steps']:,}, {section['steps_per_epoch']:,} an epoch"
     if "packed_rows" in section:
         yield "packed rows", f"{section['packed_rows']:,}, {section['fill_rate']:.1%} filled"
+    if "train_seconds" in section:
+        speed = f"about {section['tokens_per_second']:,.0f} tokens/s"
+        yield "expected", f"{speed}, {_time(section['train_seconds'])} for all steps"
+
+
+def _time(seconds: float) -> str:
+    """A rough time."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def _memory(section: Mapping[str, Any]) -> Facts:

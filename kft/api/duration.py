@@ -1,0 +1,73 @@
+"""How long a run's steps will take, before any weight is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from kft.bench import matmul_peak, product_weights
+from kft.models.architecture import skeleton
+from kft.models.precision import compute_dtype
+from kft.recipe.schema import Recipe
+from kft.tasks.task import Task
+from kft.train.micro_batch import Lengths
+
+UTILIZATION = {"cpu": 0.6, "cuda": 0.4}
+"""Share of the peak of a large product that a step's products reach: on CPUs 0.5 to 0.8 was
+measured, on CUDA this is a guess."""
+_SECONDS = 0.2  # for finding the peak
+
+
+@dataclass(frozen=True)
+class Duration:
+    """A rough one: evaluation, loading and export are not in it.
+
+    Args:
+        tokens_per_second: Of training.
+        train_seconds: Of all steps.
+    """
+
+    tokens_per_second: float
+    train_seconds: float
+
+    def as_dict(self) -> dict[str, float]:
+        """As plain types."""
+        return asdict(self)
+
+
+def expected_duration(
+    recipe: Recipe,
+    config: Any,
+    task: Task,
+    lengths: Lengths,
+    epochs: float,
+    device: torch.device,
+) -> Duration | None:
+    """The FLOP of a run's products by what this device multiplies at best, measured on the spot.
+
+    Args:
+        recipe: The recipe.
+        config: The checkpoint's configuration, with the task's head in it.
+        task: Its task.
+        lengths: Of the rows.
+        epochs: Passes over them.
+        device: Where it will compute.
+
+    Returns:
+        ``None`` where what a step costs isn't known: code of the checkpoint's own, and quantized
+        weights, whose unpacking costs more than their products on some devices.
+    """
+    if recipe.model.trust_remote_code or recipe.model.quantization != "none":
+        return None
+    model = skeleton(config, recipe.model, task.auto_class)
+    model.requires_grad_(recipe.adapter.method == "full")
+    cut = lengths.cut(recipe.data.max_length)
+    tokens, targets = int(cut.tokens.sum()), int(cut.targets.sum())
+    if not tokens:
+        return None
+    flop = product_weights(model).flop(tokens, targets)
+    dtype = compute_dtype(recipe.train.precision, device)
+    speed = UTILIZATION[device.type] * matmul_peak(device, dtype, _SECONDS)
+    return Duration(tokens * speed / flop, epochs * flop / speed)
