@@ -107,11 +107,20 @@ def resolve(model: str | None, preset: str | None) -> tuple[str, Preset | None]:
     return place, found
 
 
-def offered_tasks(preset: Preset | None, rows_format: str) -> list[str]:
-    """The tasks that the rows are fit for, the usual one for the checkpoint first."""
+def offered_tasks(preset: Preset | None, rows_format: str, model: str = "") -> list[str]:
+    """The tasks that the rows are fit for, the usual one for the checkpoint first.
+
+    Args:
+        preset: The checkpoint's entry, where it is listed.
+        rows_format: As the rows were recognised.
+        model: The checkpoint; where it isn't listed, its configuration tells an encoder, which is
+            asked for answers only when nothing else fits.
+    """
     fitting: list[str] = list(tasks_for(rows_format))
     if preset is None:
-        return fitting
+        config = TokenizerFiles.of(model).config if model and Path(model).is_dir() else {}
+        is_encoder = any("ForMaskedLM" in name for name in config.get("architectures") or ())
+        return sorted(fitting, key=lambda task: is_encoder and task == "causal_lm")
     return [task for task in preset.tasks if task in fitting] or fitting
 
 
@@ -121,7 +130,7 @@ def plan(wanted: Wanted, sample: Sample) -> Choice:
     Raises:
         UsageError: If task, method or device are none that kft knows.
     """
-    tasks = offered_tasks(wanted.preset, sample.layout.format)
+    tasks = offered_tasks(wanted.preset, sample.layout.format, wanted.model)
     task = _one_of("--task", wanted.task, list(get_args(TaskName))) or tasks[0]
     method = _one_of("--method", wanted.method, list(get_args(Method)))
     suited, rows, reason = _method(wanted)

@@ -61,8 +61,17 @@ def check_place(folder: Path) -> None:
         UsageError: If what is there is not a folder, or nothing may be written into it.
     """
     there = folder.absolute()
-    while not there.exists() and not there.is_symlink():
-        there = there.parent
+    try:
+        while not there.exists() and not there.is_symlink():
+            there = there.parent
+        if "\0" in str(folder):
+            raise ValueError("a NUL character stands in its name")
+    except (OSError, ValueError) as cause:  # too long a name, or a NUL in it
+        raise UsageError(
+            f"The run folder can't be made: {getattr(cause, 'strerror', None) or cause}",
+            where="`output_dir`",
+            expected="a path that the system takes",
+        ) from cause
     if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
         return
     why = "nothing may be written into" if there.is_dir() else "there is no folder"

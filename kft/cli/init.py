@@ -97,7 +97,7 @@ def collect(given: Given) -> tuple[Wanted, Sample]:
         )
         tell(f"{sample.num_rows:,} rows; format {sample.layout.note}")
         return (
-            _ask_rest(wanted, sample, offered_tasks(preset, sample.layout.format))
+            _ask_rest(wanted, sample, offered_tasks(preset, sample.layout.format, wanted.model))
             if missing
             else wanted
         ), sample

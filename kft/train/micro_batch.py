@@ -52,7 +52,8 @@ def largest_batch(
         seed: The run's.
         padded: All rows are as long as the longest.
     """
-    number, size = len(lengths.tokens), rows * accumulation
+    number = len(lengths.tokens)
+    size = max(1, min(rows * accumulation, number))  # a window has no more rows than there are
     best = MicroBatch(0, 0)
     for epoch in range(_EPOCHS):
         order = epoch_order(number, seed, epoch)

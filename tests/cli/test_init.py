@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import kft
-from kft.api.init import Wanted, plan, resolve
+from kft.api.init import Wanted, offered_tasks, plan, resolve
 from kft.api.presets import describe, list_presets
 from kft.api.sample import look_at
 from kft.cli.presets import preset_text, presets_table
@@ -122,6 +122,12 @@ def test_the_context_bounds_the_length(tmp_path: Path) -> None:
     (tmp_path / "long.jsonl").write_text(rows, encoding="utf-8")
     assert planned("kcbert-base", tmp_path / "long.jsonl", device="24GB").max_length == 300
     assert planned("polyglot-ko-1.3b", tmp_path / "long.jsonl", device="24GB").max_length == 2048
+
+
+def test_an_encoder_is_asked_for_labels_first(tiny_bert: Path, tiny_gpt: Path) -> None:
+    assert offered_tasks(None, "classification", str(tiny_bert))[0] == "sequence_classification"
+    assert offered_tasks(None, "classification", str(tiny_gpt))[0] == "causal_lm"
+    assert offered_tasks(None, "messages", str(tiny_bert)) == ["causal_lm"]
 
 
 def test_numbered_labels_are_found(tmp_path: Path) -> None:

@@ -126,6 +126,9 @@ def test_the_largest_micro_batch_is_found_in_its_window() -> None:
     assert largest_batch(lengths, 2, 2, 0, padded=False) == MicroBatch(14, 5)
     assert largest_batch(lengths, 2, 2, 0, padded=True).tokens == 18
     assert largest_batch(lengths, 8, 1, 0, padded=False) == MicroBatch(17, 8)
+    # A window has no more rows than there are, whatever number is asked for.
+    for rows, accumulation in ((10**14, 1), (8, 10**12)):
+        assert largest_batch(lengths, rows, accumulation, 0, padded=False) == MicroBatch(17, 8)
     assert packed_batch(lengths, 1, 9) == MicroBatch(9, round(9 * 8 / 17))
     assert packed_batch(lengths, 5, 9) == MicroBatch(17, 8)
     assert lengths.cut(4).targets.tolist() == [0, 1, 0, 2]
