@@ -163,6 +163,8 @@ def page(results: dict[str, Any]) -> str:
             f"{first['cpu_seconds']:,.0f} s | {second['seconds']:.1f} s | "
             f"{second['cpu_seconds']:.1f} s | {peak / 1e9:.2f} GB |"
         )
+    notes = [f"- {TITLES[name]}: {row['note']}." for name, row in results.items() if "note" in row]
+    lines += ["", *notes] if notes else []
     loads = ", ".join(f"{row['load_average']:.1f}" for row in results.values())
     lines += [
         "",
