@@ -324,7 +324,7 @@ TOKENS = [
          recipe={"data.max_length": 512}),
     Case("no end token", jsonl(PAIRS), jsonl(PAIRS), "don't end with the end token `</s>`",
          "rows.jsonl:1", bad_recipe={"data.template": "{folder}/endless.jinja"}),
-    Case("few steps", jsonl(PAIRS), jsonl(PAIRS), "An epoch has only 1 optimizer steps", None,
+    Case("few steps", jsonl(PAIRS), jsonl(PAIRS), "An epoch has only 1 optimizer step", None,
          recipe={"train.max_steps": None, "train.per_device_train_batch_size": 2},
          bad_recipe={"train.per_device_train_batch_size": 32}),
     Case("few held-out rows", jsonl(PAIRS), jsonl(PAIRS), "Only 5 rows are held out", None,

@@ -83,6 +83,8 @@ def step_findings(plan: WindowPlan) -> Iterator[Finding]:
     """A warning where an epoch has so few optimizer steps that little can be learned."""
     if plan.max_steps is not None or plan.steps_per_epoch >= _FEW_STEPS:
         return
+    each = plan.steps_per_epoch
+    steps = f"{each} optimizer step{'' if each == 1 else 's'}"
     rows = max(1, plan.num_rows // _GOOD_STEPS)
     batch = min(plan.rows_per_batch, rows)
     if plan.packing is not None and plan.num_rows < _GOOD_STEPS <= plan.num_examples:
@@ -94,8 +96,7 @@ def step_findings(plan: WindowPlan) -> Iterator[Finding]:
         override = f"train.num_train_epochs={-(-3 * _GOOD_STEPS // plan.steps_per_epoch)}"
     yield Finding(
         "warning",
-        f"An epoch has only {plan.steps_per_epoch} optimizer steps, the run {plan.total_steps}: "
-        "hardly anything is learned",
+        f"An epoch has only {steps}, the run {plan.total_steps}: hardly anything is learned",
         where="`train`",
         hint=f"`{override}`",
     )

@@ -114,9 +114,9 @@ def headline(
     free = free_score(name, result)
     if found is None or free is None:
         return told
-    low, _ = metric_interval(tuned)
+    low, high = metric_interval(tuned)
     told |= {"free": free, "is_above_free": low > free}
     if low <= free:
-        told["sentence"] += f", but not clearly above {free:.4g}, which always giving the same "
-        told["sentence"] += "answer would score"
+        how = "and below" if high < free else "but not clearly above"
+        told["sentence"] += f", {how} {free:.4g}, which always giving the same answer would score"
     return told

@@ -127,7 +127,7 @@ def test_a_run_stops_at_an_error_and_counts_warnings(
     run = kft.finetune(recipe_file(tiny_gpt, slight, fast))
     seen, few = run.result["findings"]
     assert seen.startswith("warning: `text` has characters without width")
-    assert few.startswith("warning: An epoch has only 1 optimizer steps, the run 1")
+    assert few.startswith("warning: An epoch has only 1 optimizer step, the run 1")
 
 
 PLAN: dict[str, Any] = {"num_train_epochs": 3, "max_steps": None, "seed": 0}
