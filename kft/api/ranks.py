@@ -67,7 +67,7 @@ class Ranks:
             return work()
         try:
             result = work()
-        except Exception as error:
+        except Exception as error:  # whatever it is, the others wait to hear of it; it goes on
             if not self._is_over:  # else the others know
                 self._exchange(_exit_code(error), None)
             raise

@@ -72,7 +72,7 @@ def run_steps(recipe: Recipe, observer: Observer, *, resume: bool = False) -> It
             for left in folder.glob("error*.txt"):
                 left.unlink()
         ranks.close()
-    except Exception as error:
+    except Exception as error:  # whatever it is, its traceback is kept; it goes on
         is_lost = ranks.left_alone(error)
         before_training = isinstance(error, KftError) and error.exit_code == 2
         if not before_training and not (is_lost and ranks.rank):

@@ -39,7 +39,7 @@ class StopSignal:
             raise SystemExit(128 + signal.SIGTERM)
         raise KeyboardInterrupt
 
-    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - signal's form
+    def _note(self, number: int, _frame: FrameType | None) -> None:
         if self.received is not None:
             raise KeyboardInterrupt
         self.received = number

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -42,11 +44,7 @@ def merge(run: str, output: str | None, base: str | None, wants_json: bool) -> N
         elif error.numbers is not None:
             tell(pairs(error.numbers))
         raise
-    if wants_json:
-        click.echo(as_json({"folder": str(folder), "verification": numbers}))
-        return
-    tell(pairs(numbers))
-    click.echo(folder)
+    _print_proven(folder, numbers, wants_json=wants_json)
 
 
 @cli.command()
@@ -83,12 +81,17 @@ def export(run: str, to: str, output: str | None, wants_json: bool) -> None:
 
     Prints the folder. ONNX is for the tasks of encoders.
     """
-    from kft.cli.tables import pairs
-
     with contextlib.redirect_stdout(sys.stderr):
         from kft.api.export import export as export_run
 
         folder, numbers = export_run(run, to=to, output=output, on_finding=show_finding)
+    _print_proven(folder, numbers, wants_json=wants_json)
+
+
+def _print_proven(folder: Path, numbers: Mapping[str, Any], *, wants_json: bool) -> None:
+    """The folder that was written, and the numbers that prove it."""
+    from kft.cli.tables import pairs
+
     if wants_json:
         click.echo(as_json({"folder": str(folder), "verification": numbers}))
         return

@@ -104,5 +104,5 @@ def _flush_stdout() -> bool:
     return True
 
 
-def _on_sigterm(number: int, frame: object) -> NoReturn:  # noqa: ARG001 -- the signal's signature
+def _on_sigterm(_number: int, _frame: object) -> NoReturn:
     sys.exit(128 + signal.SIGTERM)

@@ -115,7 +115,7 @@ def _text_getter(array: Any) -> Callable[[int], str]:
     _, _, data = array.buffers()
     begins = offsets(array).data
     if data is None:  # every text is empty
-        return lambda row: ""  # noqa: ARG005 - as the others
+        return lambda _: ""
     content = memoryview(data)
     return lambda row: str(content[begins[row] : begins[row + 1]], "utf-8")
 

@@ -80,7 +80,7 @@ def open_text(file: DataFile, newline: str = "\n") -> Iterator[TextIO]:
 
 
 @lru_cache(maxsize=4096)
-def _found_encoding(file: DataFile, size: int, mtime_ns: int) -> str:  # noqa: ARG001 - the key
+def _found_encoding(file: DataFile, _size: int, _mtime_ns: int) -> str:
     with open_bytes(file) as stream:
         head = stream.read(4)
     for mark, marked in _MARKS:
