@@ -194,7 +194,11 @@ def test_the_merged_folder_works_in_a_pipeline_without_kft(
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     said = json.loads(done.stdout.strip().splitlines()[-1])
     if kind == "sequence_classification":
-        assert said[0]["label"] == "좋아요"
+        with torch.no_grad():
+            logits = run.model.eval()(**run.tokenizer(asked, return_tensors="pt")).logits
+        share, label = logits[0].softmax(-1).max(-1)
+        assert said[0]["label"] == ("싫어요", "좋아요")[int(label)]
+        assert said[0]["score"] == pytest.approx(float(share), abs=1e-4)
     elif kind == "token_classification":
         assert said[0]["entity"] == "B-LC"
     else:
