@@ -33,6 +33,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.slow
 def test_the_quickstart_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KFT_NOTEBOOK_RUN", str(tmp_path / "run"))
     monkeypatch.setenv("KFT_NOTEBOOK_STEPS", "20")

@@ -679,6 +679,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], message: str) -> None
     assert "Warning" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_on_a_cut_checkpoint(
     tmp_path: Path, recipe_file: RecipeFile, tiny_gpt: Path, korean_rows: Rows
 ) -> None:

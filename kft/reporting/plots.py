@@ -6,6 +6,7 @@ Axes carry numbers only: what they mean stands beside them in the page, in the r
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,10 @@ MOST_POINTS = 600
 
 MOST_DOTS = 800
 """Rows of a scatter plot that are drawn, evenly spaced."""
+
+
+DIGIT = 0.088
+"""Inches that a digit of the ticks takes, in the widest of the usual fonts at 10 points."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def curve_plot(name: str, curves: Sequence[Curve], *, mark: float | None = None)
             axes.axvline(mark, color=PARTS["soft"], linewidth=1, linestyle="--")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.margins(x=0.02)
-        return inline_svg(figure, name)
+        return _finished(figure, axes, name)
 
 
 def small_plot(name: str, points: Points, *, at_zero: bool = False) -> str:
@@ -91,7 +96,7 @@ def small_plot(name: str, points: Points, *, at_zero: bool = False) -> str:
             axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4))
-        return inline_svg(figure, name)
+        return _finished(figure, axes, name)
 
 
 def layers_plot(name: str, log: Sequence[Mapping[str, Any]]) -> str:
@@ -115,7 +120,7 @@ def layers_plot(name: str, log: Sequence[Mapping[str, Any]]) -> str:
             return ""
         axes.set_yscale("log")
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        return inline_svg(figure, name)
+        return _finished(figure, axes, name)
 
 
 def _has_layers(line: Mapping[str, Any]) -> bool:
@@ -146,7 +151,7 @@ def histogram_plot(
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.grid(visible=False, axis="x")
-        return inline_svg(figure, name)
+        return _finished(figure, axes, name)
 
 
 def scatter_plot(
@@ -177,7 +182,7 @@ def scatter_plot(
             )
         axes.set_xlim(low - room, high + room)
         axes.set_ylim(low - 2 * room, high + 2 * room)
-        return inline_svg(figure, name)
+        return _finished(figure, axes, name)
 
 
 def smoothed(points: Points, *, share: float = 0.04) -> list[tuple[float, float]]:
@@ -203,8 +208,40 @@ def points_of(log: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, 
 
 
 def _axes(size: tuple[float, float]) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size)
     return figure, figure.add_subplot()
+
+
+def _finished(figure: Figure, axes: Axes, name: str) -> str:
+    """The figure as SVG, with the room its numbers take.
+
+    A layout of matplotlib's own would draw everything four times to find that: half of what a
+    short run takes.
+    """
+    width, height = figure.get_size_inches()
+    axis, (low, high) = axes.yaxis, axes.get_ylim()
+    texts = [
+        text
+        for formatter, ticks in (
+            (axis.get_major_formatter(), axis.get_majorticklocs()),
+            (axis.get_minor_formatter(), axis.get_minorticklocs()),
+        )
+        for text in formatter.format_ticks([tick for tick in ticks if low <= tick <= high])
+    ]
+    longest = max(map(_shown_length, texts), default=1)
+    above = 0.24 if axis.get_major_formatter().get_offset() else 0.1
+    figure.subplots_adjust(
+        left=(0.12 + DIGIT * longest) / width,
+        right=1 - 0.2 / width,
+        bottom=0.28 / height,
+        top=1 - above / height,
+    )
+    return inline_svg(figure, name)
+
+
+def _shown_length(text: str) -> int:
+    r"""Characters of a tick's text as it is drawn: ``$\mathdefault{10^{-3}}$`` takes four."""
+    return len(re.sub(r"\\mathdefault|[${}^]", "", text.replace(r"\times", "xx")))
 
 
 def _finite(points: Points) -> list[tuple[float, float]]:

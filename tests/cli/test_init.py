@@ -1,12 +1,14 @@
-"""`kft init` and `kft presets`: the real commands."""
+"""`kft init` and `kft presets`: the commands, as one types them."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import kft
 from kft.api.init import Wanted, offered_tasks, plan, resolve
 from kft.api.presets import describe, list_presets
 from kft.api.sample import look_at
+from kft.cli.main import run_words
 from kft.cli.presets import preset_text, presets_table
 from kft.errors import DataError, UsageError
 from kft.models.presets import find_preset
@@ -23,15 +26,12 @@ from kft.models.presets import find_preset
 QUESTIONS = "질문,답변\n" + "".join(f'{n}번 질문인가요?,"네, {n}번입니다"\n' for n in range(40))
 
 
-def run(*words: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "kft", *words],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        **options,
-    )
+def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command in this process: a new one would spend seconds on loading torch."""
+    out, err = io.StringIO(), io.StringIO()
+    with chdir(cwd), redirect_stdout(out), redirect_stderr(err):
+        code = run_words(words)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture

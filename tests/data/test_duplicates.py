@@ -95,7 +95,10 @@ def nsmc(path: Path, *, with_empty: bool) -> TextKeys:
 # text, one conflict and three leaks less.
 @pytest.mark.parametrize(
     ("with_empty", "distinct", "conflicts", "leaks"),
-    [(True, 146_183, 158, 1_571), (False, 146_182, 157, 1_568)],
+    [
+        pytest.param(True, 146_183, 158, 1_571, marks=pytest.mark.slow),
+        (False, 146_182, 157, 1_568),
+    ],
 )
 def test_nsmc(real_data: Path, with_empty: bool, distinct: int, conflicts: int, leaks: int) -> None:
     folder = real_data / "data" / "nsmc"

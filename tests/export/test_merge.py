@@ -202,6 +202,7 @@ assert not any(name == "kft" or name.startswith("kft.") for name in sys.modules)
 """
 
 
+@pytest.mark.slow  # tests/api/test_finetune.py does the same with a whole run
 def test_both_load_without_kft(trained: Trained, tiny_gpt: Path, tmp_path: Path) -> None:
     run = trained(tiny_gpt)
     part = merged_folder(run, tmp_path)
