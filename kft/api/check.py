@@ -19,7 +19,7 @@ from kft.api.plan import first_rows, plan_facts, wants_packing, window_plan
 from kft.api.preflight import load_data
 from kft.api.records import Records, train_files
 from kft.api.row_checks import dropped_findings
-from kft.api.row_report import kept_report, worst_first
+from kft.api.row_report import worst_first
 from kft.api.run_folder import check_place
 from kft.api.shown_rows import ShownRow, shown_row
 from kft.api.token_report import (
@@ -165,11 +165,10 @@ def inspect(
 ) -> tuple[dict[str, dict[str, Any]], list[Finding]]:
     """Every section but ``model``, and every finding, of data that was read and encoded.
 
-    What was seen of stored rows before is found again. ``rows`` is what
-    ``train.per_device_train_batch_size: auto`` became.
+    ``rows`` is what ``train.per_device_train_batch_size: auto`` became.
     """
     train, examples = records.train, prepared.train.examples
-    report, _ = kept_report(train, prepared.held_out_records, records.labels)
+    report = prepared.report
     task = choose_task(recipe.task, recipe.model.attention)
     counts = count_tokens(examples, answers_in_text=task.answers_in_text)
     data = recipe.data

@@ -8,11 +8,8 @@ from typing import Any
 
 from kft.api.encoding import Encoding, joined_findings
 from kft.api.records import Records
-from kft.api.row_checks import (
-    Dataset,
-    check_positions,
-    check_template,
-)
+from kft.api.row_checks import Dataset, check_positions, check_template
+from kft.api.row_report import RowReport, looking_beside
 from kft.data.left_out import LeftOut
 from kft.data.templates import TemplateRenderer, choose_template
 from kft.errors import DataError, Finding
@@ -32,8 +29,8 @@ class Prepared:
         held_out_records: The records of the held-out examples, for sample generations.
         renderer: The template in use.
         template_note: Which template it is, in words.
-        findings: What was noticed of the tokenizer and of keeping the rows; the rows themselves
-            are looked at by who asks.
+        report: What the rows themselves show.
+        findings: What was noticed of the tokenizer and of keeping the rows.
     """
 
     train: Dataset
@@ -41,6 +38,7 @@ class Prepared:
     held_out_records: Sequence[Record]
     renderer: TemplateRenderer
     template_note: str
+    report: RowReport
     findings: Sequence[Finding] = ()
 
 
@@ -69,14 +67,18 @@ def prepare(
     renderer = TemplateRenderer(tokenizer, chat_template, recipe.data.train_on)
     check_template(recipe.data.template, records.train, renderer)
     encoding = Encoding(task, tokenizer, renderer, _options(recipe, records))
-    encoded = encoding.encode(records.train)
-    too_long, train = encoded.too_long, encoded.examples
-    if not train:
-        raise _all_too_long(too_long, recipe.data.max_length)
-    check_positions([train], positions)
+    too_long_apart = LeftOut()
     held_out, held_out_records, findings = prepare_held_out(
-        recipe, records, tokenizer, renderer, too_long, positions=positions
+        recipe, records, tokenizer, renderer, too_long_apart, positions=positions
     )
+    with looking_beside(records.train, held_out_records, records.labels) as looking:
+        encoded = encoding.encode(records.train)
+        too_long, train = encoded.too_long, encoded.examples
+        if not train:
+            raise _all_too_long(too_long, recipe.data.max_length)
+        check_positions([train], positions)
+        report, told = looking.result()
+    too_long.extend(too_long_apart)
     dropped = dict(records.dropped)
     if too_long.count:
         dropped[f"longer than {recipe.data.max_length} tokens"] = too_long
@@ -87,7 +89,8 @@ def prepare(
         held_out_records=held_out_records,
         renderer=renderer,
         template_note=note,
-        findings=joined_findings(records.findings, encoded.findings, findings),
+        report=report,
+        findings=joined_findings(records.findings, encoded.findings, findings, told),
     )
 
 

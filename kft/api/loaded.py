@@ -114,7 +114,7 @@ def load(
         task.answers_in_text and records.layout.format != "text"
     ):  # running text has no turns to render
         tokenizer.chat_template = data.renderer.chat_template
-    data = looked_at(data, records, tokenizer, task)
+    data = looked_at(data, tokenizer, task)
     for finding in data.findings:
         observer.finding(finding)
     if is_pickled(Path(recipe.model.name_or_path)):

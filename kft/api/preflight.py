@@ -10,10 +10,8 @@ from transformers import AutoTokenizer
 
 from kft.api.cards import licence_findings
 from kft.api.dataset import Prepared, prepare
-from kft.api.encoding import joined_findings
 from kft.api.records import Records, RecordTexts, read_records, texts_of
 from kft.api.row_checks import findings, stop_on_errors
-from kft.api.row_report import kept_report
 from kft.data.table import are_set, lengths
 from kft.errors import Finding
 from kft.models.architecture import check_architecture, num_positions, skeleton
@@ -89,16 +87,15 @@ def _checked_tokenizer(recipe: Recipe, records: Records, config: Any) -> tuple[A
     return opened.tokenizer, [*opened.findings, *report.findings]
 
 
-def looked_at(data: Prepared, records: Records, tokenizer: Any, task: Task) -> Prepared:
+def looked_at(data: Prepared, tokenizer: Any, task: Task) -> Prepared:
     """The data with what its rows show; an error stops here, before weights are loaded.
 
     Of the texts errors and warnings alone: a run is no place for notes, ``kft check`` tells them.
     """
-    report, told = kept_report(records.train, data.held_out_records, records.labels)
     found = [
-        *joined_findings(data.findings, told),
+        *data.findings,
         *findings(data.train, tokenizer, answers_in_text=task.answers_in_text),
-        *(finding for finding in report.findings if finding.severity != "note"),
+        *(finding for finding in data.report.findings if finding.severity != "note"),
     ]
     stop_on_errors(found)
     return replace(data, findings=found)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -99,19 +102,60 @@ def report_on_rows(
     )
 
 
-def kept_report(
+KeptReport = tuple[RowReport, tuple[Finding, ...]]
+"""The report, and a note when it can't be kept for the next run."""
+
+
+@contextmanager
+def looking_beside(
     train: Sequence[Record], held_out: Sequence[Record], labels: Sequence[str]
-) -> tuple[RowReport, tuple[Finding, ...]]:
+) -> Iterator[Future[KeptReport]]:
+    """What :func:`kept_report` does, in a thread of its own while the caller does something else.
+
+    A tokenizer works outside of Python, so one core looks while another encodes. An error of the
+    caller's ends the looking.
+    """
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(kept_report, train, held_out, labels, stop)
+        try:
+            yield looking
+        except BaseException:
+            stop.set()
+            raise
+
+
+class _NobodyAsksError(Exception):
+    """Who wanted the report has failed meanwhile."""
+
+
+def _until(stop: threading.Event, records: Iterable[Record]) -> Iterator[Record]:
+    for record in records:
+        if stop.is_set():
+            raise _NobodyAsksError
+        yield record
+
+
+def kept_report(
+    train: Sequence[Record],
+    held_out: Sequence[Record],
+    labels: Sequence[str],
+    stop: threading.Event | None = None,
+) -> KeptReport:
     """Look at every row, or find what was seen of the same rows before.
 
-    Returns:
-        The report, and a note when it can't be kept for the next run.
+    Args:
+        train: Training rows.
+        held_out: Held-out rows.
+        labels: Names of the labels; empty where answers are no labels.
+        stop: Set when nobody waits for the report any more.
     """
+    stop = stop or threading.Event()
 
     def look() -> RowReport:
         return report_on_rows(
-            train,
-            held_out,
+            _until(stop, train),
+            _until(stop, held_out),
             train_place=lambda row: train[row].place,
             held_out_place=lambda row: held_out[row].place,
             labels=labels,

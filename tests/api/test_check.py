@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import repeat
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ import pytest
 
 import kft
 from kft.api.observer import Silent
-from kft.api.row_report import report_on_rows
+from kft.api.row_report import looking_beside, report_on_rows
 from kft.api.shown_rows import shown_row
 from kft.api.token_report import rendering_findings, step_findings
 from kft.data.batches import WindowPlan
@@ -233,6 +235,19 @@ def test_labels_and_leaks_of_labelled_rows() -> None:
     assert report.labels["counts"] == {"부정": 1, "긍정": 2}
     assert not any("width" in finding.what for finding in report.findings)
     assert isinstance(report.findings[0], Finding)
+
+
+class Endless(list[Record]):
+    """Rows without an end."""
+
+    def __iter__(self) -> Iterator[Record]:
+        return repeat(Record("rows:1", text="끝없이"))
+
+
+def test_an_error_ends_the_looking_beside() -> None:
+    with contextlib.suppress(KeyError), looking_beside(Endless(), [], []) as looking:
+        raise KeyError
+    assert "NobodyAsks" in type(looking.exception(timeout=0)).__name__  # no half report is kept
 
 
 def test_what_the_guard_says_of_the_tokenizer_stands_in_the_check(
