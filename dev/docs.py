@@ -3,6 +3,7 @@
     docs/reference/recipe.md             every key of a recipe
     docs/reference/recipe.schema.json    the same as JSON Schema, for editors
     docs/reference/commands.md           every command with its help
+    docs/reference/python.md             every public name with its docstring
 
 Nobody edits these pages by hand; `make docs` rewrites them and `make check` compares them.
 """
@@ -17,6 +18,9 @@ from pathlib import Path
 
 import click
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a file
+
+from dev.api_page import python_page
 from kft.cli.main import cli
 from kft.recipe.describe import schema_json, schema_markdown
 
@@ -57,6 +61,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/recipe.md": schema_markdown,
     "docs/reference/recipe.schema.json": schema_page,
     "docs/reference/commands.md": commands_page,
+    "docs/reference/python.md": python_page,
 }
 
 

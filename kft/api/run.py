@@ -125,9 +125,13 @@ class Run:
             f"<tr><th>{html.escape(name)}</th><td>{_number(base)}</td><td>{_number(tuned)}</td></tr>"
             for name, base, tuned in self.comparison()
         )
+        from kft.reporting.curves import loss_image
+
+        metrics = self.metrics
+        curves = loss_image(metrics, self.result) if "loss" in metrics else ""
         return (
             f"<b>{html.escape(str(self.folder))}</b>"
-            f"<table><tr><th></th><th>base</th><th>tuned</th></tr>{rows}</table>"
+            f"<table><tr><th></th><th>base</th><th>tuned</th></tr>{rows}</table>{curves}"
         )
 
     def comparison(self) -> list[tuple[str, Any, Any]]:

@@ -46,8 +46,7 @@ def read_recipe(path: str | Path, overrides: Overrides | None = None) -> Recipe:
             the number of the others.
 
     Example:
-        >>> recipe = read_recipe("recipes/ko_gpt.yaml", {"adapter.r": 16})  # doctest: +SKIP
-        >>> recipe.adapter.r  # doctest: +SKIP
+        >>> read_recipe("recipes/quickstart.yaml", {"adapter.r": 16}).adapter.r
         16
     """
     recipe, problems, cause = _read(path, overrides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,12 @@ class Curves(Figure):
         picture = io.BytesIO()
         self.savefig(picture, format="png", dpi=100)
         return picture.getvalue()
+
+
+def loss_image(metrics: pandas.DataFrame, result: Mapping[str, Any]) -> str:
+    """:func:`loss_figure` as an ``<img>`` element that holds its own picture."""
+    picture = base64.b64encode(loss_figure(metrics, result)._repr_png_()).decode("ascii")
+    return f'<img alt="loss over the steps" src="data:image/png;base64,{picture}">'
 
 
 def loss_figure(metrics: pandas.DataFrame, result: Mapping[str, Any]) -> Curves:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -46,12 +44,8 @@ def docs() -> ModuleType:
     return module
 
 
-def test_generated_pages_agree_with_the_program() -> None:
-    done = subprocess.run(
-        [sys.executable, "dev/docs.py", "--check"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.stderr == ""
-    assert done.returncode == 0
+def test_generated_pages_agree_with_the_program(docs: ModuleType) -> None:
+    assert docs.stale_pages(ROOT) == []
 
 
 def test_a_planted_stale_page_is_caught(docs: ModuleType, tmp_path: Path) -> None:
