@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import yaml
 
 from kft import __version__
+from kft.api.kept_json import read_json
 from kft.api.opened import head_of
 from kft.api.paths import with_names_alone
 from kft.errors import Finding
@@ -44,7 +44,7 @@ def write_run_card(
         verification: The numbers of the model in ``folder``, when it was compared.
     """
     is_adapter = (folder / "adapter_config.json").is_file()
-    environment, result = _json(run / "environment.json"), _json(run / "result.json")
+    environment, result = read_json(run / "environment.json"), read_json(run / "result.json")
     base = recipe.model.name_or_path
     is_here = Path(base).exists()
     licence = licence_of(base)
@@ -141,10 +141,3 @@ def _own_values(recipe: Recipe) -> str:
     values = with_names_alone(recipe).model_dump(mode="json", exclude_defaults=True)
     values.pop("output_dir", None)
     return str(yaml.safe_dump(values, allow_unicode=True, sort_keys=False))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = {}
-    if path.is_file():
-        content = json.loads(path.read_text(encoding="utf-8"))
-    return content

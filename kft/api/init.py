@@ -31,6 +31,8 @@ __all__ = [
 ]
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:g|gb|gib)", re.IGNORECASE)
+_SMALL = 50_000_000
+"""Weights below which both LoRA and full fine-tuning learn at a higher rate."""
 _ROOM = 0.9
 """Share of a device's memory that a run may be planned to take."""
 _POSITIONS = ("max_position_embeddings", "n_positions")
@@ -75,6 +77,7 @@ class Choice:
         rows: Rows of a micro-batch, 8 or 1; eight make a step.
         max_length: Tokens per row.
         context: Tokens that the model takes; ``None`` when it isn't known.
+        is_small: Whether it has so few weights that LoRA learns at a higher rate.
     """
 
     wanted: Wanted
@@ -86,6 +89,7 @@ class Choice:
     rows: int
     max_length: int
     context: int | None
+    is_small: bool
 
 
 def resolve(model: str | None, preset: str | None) -> tuple[str, Preset | None]:
@@ -149,6 +153,7 @@ def plan(wanted: Wanted, sample: Sample) -> Choice:
         rows=rows,
         max_length=sample.suggested_length(context),
         context=context,
+        is_small=0 < _num_weights(wanted) < _SMALL,
     )
 
 
@@ -219,8 +224,14 @@ def _method(wanted: Wanted) -> tuple[str, int, str]:
     held = lora.weights if lora is not None else _weight_bytes(Path(wanted.model))
     if not held:
         return "lora", 8, "`qlora` holds the frozen weights in 4 bits"
-    told = f"the weights take {held / 2**30:.1f} GiB; {has}"
+    told = f"the weights take {held / 2**30:.2g} GiB; {has}"
     return ("qlora" if held > 0.5 * room else "lora"), 8, told
+
+
+def _num_weights(wanted: Wanted) -> int:
+    """Roughly, from the preset or the files of a folder; 0 when it isn't known."""
+    listed = wanted.preset.parameters if wanted.preset is not None else None
+    return listed or _weight_bytes(Path(wanted.model)) // 4
 
 
 def _weight_bytes(folder: Path) -> int:

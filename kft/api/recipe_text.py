@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from rich.cells import cell_len
 
 from kft.recipe.core_yaml import CORE_TYPES
 
@@ -16,8 +19,10 @@ if TYPE_CHECKING:
 
 _PLAIN = re.compile(r"[\w/~][\w ./~-]*(?<! )|\.{1,2}/[\w ./~-]*(?<! )")
 _COMMENT_COLUMN = 40
-_SMALL = 50_000_000
-"""Weights below which LoRA learns at ten times the usual rate."""
+_EPOCHS = 3
+_STEP_ROWS = 8
+_EVALUATIONS = 5
+"""While training; each reads a twentieth of the rows, and only forwards."""
 
 Line = tuple[str, str] | str
 """A line of YAML, or one with its comment."""
@@ -44,9 +49,15 @@ def recipe_text(choice: Choice, path: Path) -> str:
 
 
 def _evaluate(choice: Choice) -> list[Line]:
-    if not _writes_answers(choice):
-        return []
-    return ["evaluate:", ("  generate: 3", "answers shown before and after")]
+    lines: list[Line] = []
+    sample = choice.sample
+    steps = math.ceil(sample.num_rows * (1 - sample.eval_fraction) / _STEP_ROWS) * _EPOCHS
+    if steps >= _EVALUATIONS and sample.layout.format != "text":
+        comment = "held-out loss on the way, to tell over- from underfitting"
+        lines.append((f"  eval_steps: {steps // _EVALUATIONS}", comment))
+    if _writes_answers(choice):
+        lines.append(("  generate: 3", "answers shown before and after"))
+    return ["evaluate:", *lines] if lines else []
 
 
 def _writes_answers(choice: Choice) -> bool:
@@ -135,19 +146,18 @@ def _template(choice: Choice) -> Line:
 
 
 def _train(choice: Choice) -> list[Line]:
-    preset = choice.wanted.preset
-    is_small = preset is not None and (preset.parameters or _SMALL) < _SMALL
-    rate = "2e-5" if choice.method == "full" else "1e-3" if is_small else "2e-4"
+    rates = ("5e-4", "1e-3") if choice.is_small else ("2e-5", "2e-4")
+    rate = rates[0] if choice.method == "full" else rates[1]
     return [
         "train:",
-        "  num_train_epochs: 3",
+        f"  num_train_epochs: {_EPOCHS}",
         (
             f"  per_device_train_batch_size: {choice.rows}",
             "halve it and double the next when memory is short"
             if choice.rows > 1
             else "the memory asks for it",
         ),
-        f"  gradient_accumulation_steps: {8 // choice.rows}",
+        f"  gradient_accumulation_steps: {_STEP_ROWS // choice.rows}",
         f"  learning_rate: {rate}",
         "  seed: 42",
     ]
@@ -157,7 +167,8 @@ def _line(line: Line) -> str:
     if isinstance(line, str):
         return line
     text, comment = line
-    return f"{text:{_COMMENT_COLUMN}} # {comment}" if comment else text
+    room = " " * (_COMMENT_COLUMN - cell_len(text))  # Hangul takes two cells
+    return f"{text}{room} # {comment}" if comment else text
 
 
 def _list(names: Sequence[str]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from kft.api.held_out_rows import Lines, metrics_of, predictions, read_rows, truths_of, tuned_inputs
+from kft.api.kept_json import read_json
 from kft.api.run import load_run
 from kft.errors import UsageError
 from kft.evaluation.comparison import compare
@@ -85,21 +85,14 @@ def _view(folder: Path, recipe: Recipe) -> RunView:
     lines = read_rows(folder)
     return RunView(
         name=folder.absolute().name,
-        result=_json(folder / "result.json"),
+        result=read_json(folder / "result.json"),
         log=read_log(folder),
         recipe=recipe.resolved(),
         recipe_text=(folder / "recipe.yaml").read_text(encoding="utf-8"),
-        environment=_json(folder / "environment.json"),
+        environment=read_json(folder / "environment.json"),
         meanings={name: entry.meaning for name, entry in METRICS.items()},
         predictions=predictions(lines, recipe.data.labels) if lines else None,
     )
-
-
-def _json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = {}
-    if path.is_file():
-        content = json.loads(path.read_text(encoding="utf-8"))
-    return content
 
 
 def _with_own_names(views: Sequence[RunView], folders: Sequence[Path]) -> list[RunView]:

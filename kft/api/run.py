@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kft.api.kept_json import read_json
 from kft.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,11 +39,7 @@ class Run:
     @cached_property
     def result(self) -> dict[str, Any]:
         """The content of ``result.json``; empty for a run that did not finish."""
-        path = self.folder / "result.json"
-        if not path.is_file():
-            return {}
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return content
+        return read_json(self.folder / "result.json")
 
     @property
     def metrics(self) -> pandas.DataFrame:

@@ -49,11 +49,12 @@ def merge(run: str, output: str | None, base: str | None, wants_json: bool) -> N
 
 @cli.command()
 @click.argument("run")
-@click.argument("model")
+@click.argument("model", required=False)
 @takes_json
 @takes_traceback
-def verify(run: str, model: str, wants_json: bool) -> None:
-    """Compare a merged model with the run it came from."""
+def verify(run: str, model: str | None, wants_json: bool) -> None:
+    """Compare a merged model (the run's own by default) with the run it came from."""
+    model = model or str(Path(run) / "merged")
     with contextlib.redirect_stdout(sys.stderr):
         from kft.api.verify import verify as verify_model
 

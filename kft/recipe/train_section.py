@@ -13,7 +13,7 @@ from kft.recipe.section import Fraction, Positive, Section
 class TrainSection(Section):
     """The optimization. Keys are those of `transformers.TrainingArguments`."""
 
-    num_train_epochs: Annotated[float, Field(gt=0)] = Field(
+    num_train_epochs: Annotated[float, Field(gt=0, le=10_000)] = Field(
         3.0, description="Passes over the training rows."
     )
     max_steps: Positive | None = Field(

@@ -167,3 +167,15 @@ def test_a_model_that_is_refused_has_a_report_too(
 def test_what_is_no_run_has_no_report(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a run folder"):
         report([str(tmp_path)])
+
+
+def test_a_damaged_result_is_named(
+    tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: list[dict[str, str]]
+) -> None:
+    run = kft.finetune(recipe_file(tiny_gpt, korean_rows, {"export.merge": False}))
+    path = run.folder / "result.json"
+    path.write_text(path.read_text(encoding="utf-8")[:50], encoding="utf-8")
+    for read in (lambda: kft.load_run(run.folder).result, run.report):
+        with pytest.raises(UsageError, match=r"`result\.json` is damaged") as caught:
+            read()
+        assert caught.value.where == str(path)

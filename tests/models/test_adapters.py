@@ -71,6 +71,19 @@ def test_an_unknown_module_is_answered_with_the_names_there_are(tiny_gpt: Path) 
     )
 
 
+@pytest.mark.parametrize(
+    ("family", "target", "meant"),
+    [("tiny_gpt", "q_proj", "c_attn"), ("tiny_llama", "c_fc", "gate_proj")],
+)
+def test_the_name_of_another_family_is_understood(
+    family: str, target: str, meant: str, request: pytest.FixtureRequest
+) -> None:
+    model = load(request.getfixturevalue(family))
+    with pytest.raises(ModelError) as caught:
+        target_modules(model, AdapterSection(target_modules=[target]))
+    assert caught.value.hint == f"Did you mean `{meant}`?"
+
+
 def test_a_rank_above_the_layer_is_refused(tiny_gpt: Path) -> None:
     with pytest.raises(ModelError, match="larger than the layer") as caught:
         target_modules(load(tiny_gpt), AdapterSection(r=33))
