@@ -193,8 +193,8 @@ class _Window:
                 )
                 if not is_cut or not self._grow(size):
                     raise self._broken_at(error.msg, error.pos) from error
-            except (ValueError, RecursionError) as error:  # 5,000 digits, 1,000 brackets
-                raise self.broken(str(error)) from error
+            except (ValueError, RecursionError) as error:
+                raise self.broken(_too_much(error)) from error
             else:
                 # A number that ends where the window ends may go on.
                 if end < len(self._text) or not self._grow(size):
@@ -229,8 +229,15 @@ def _decode(text: str, position: int, name: str, line: int) -> tuple[Any, int]:
         return _DECODER.raw_decode(text, position)
     except json.JSONDecodeError as error:
         raise _broken(error.msg, f"{name}:{line}", error.pos + 1) from error
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 1,000 brackets
-        raise _broken(str(error), f"{name}:{line}", position + 1) from error
+    except (ValueError, RecursionError) as error:
+        raise _broken(_too_much(error), f"{name}:{line}", position + 1) from error
+
+
+def _too_much(error: Exception) -> str:
+    """What Python's reader refuses though it is JSON."""
+    if isinstance(error, RecursionError):
+        return "lists or objects are nested too deeply"
+    return "a number has too many digits"
 
 
 def _broken(why: str, place: str, column: int) -> DataError:

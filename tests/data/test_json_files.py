@@ -122,3 +122,19 @@ def test_a_long_line_needs_little_memory(tmp_path: Path) -> None:
     rows, peak = map(int, done.stdout.split())
     assert rows == 150_001
     assert peak < kilobytes / 2  # measured: under a fifth; the whole text would be more than all
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl"])
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("7" * 5001, "a number has too many digits"),
+        ("[" * 100_000 + "]" * 100_000, "lists or objects are nested too deeply"),
+    ],
+)
+def test_json_that_python_cannot_hold(ending: str, value: str, why: str, tmp_path: Path) -> None:
+    path = tmp_path / f"rows.{ending}"
+    row = f'{{"a": {value}}}'
+    path.write_text(f"[{row}]" if ending == "json" else row, encoding="utf-8")
+    with pytest.raises(DataError, match=why):
+        list(read_rows(path))
