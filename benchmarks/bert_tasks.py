@@ -178,32 +178,40 @@ def kept_frozen(name: str, work: Work, model: str) -> dict[str, dict[str, float]
     return found
 
 
-def result(name: str, way: str, seed: int) -> dict[str, Any]:
-    """What a run says of itself."""
-    content: dict[str, Any] = json.loads((folder_of(name, way, seed) / "result.json").read_text())
-    return content
+def results_of(name: str, way: str) -> list[dict[str, Any]]:
+    """What the finished runs say of themselves, by seed."""
+    files = [folder_of(name, way, seed) / "result.json" for seed in SEEDS]
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
 
 
 def collect(name: str, work: Work, model: str) -> dict[str, Any]:
-    """One task's numbers."""
+    """One task's numbers, of the runs that are finished."""
     table: dict[str, Any] = {"title": work.title, "metrics": work.metrics, "ways": {}}
-    for way in work.ways:
-        results = [result(name, way, seed) for seed in SEEDS]
+    finished = {way: results for way in work.ways if (results := results_of(name, way))}
+    if not finished:
+        return {}
+    for way, results in finished.items():
         values = {m: [float(one["tuned"][m]) for one in results] for m in work.metrics}
         table["ways"][way] = {
             **values,
             "trainable_parameters": results[0]["trainable_parameters"],
             "train_seconds": statistics.median(one["train_seconds"] for one in results),
             "verified": sum(one["verification"]["passed"] for one in results),
+            "seeds": len(results),
         }
-    first = result(name, work.ways[0], SEEDS[0])
-    table["test_rows"] = first["tuned"]["num_rows"]
+    table["test_rows"] = next(iter(finished.values()))[0]["tuned"]["num_rows"]
     if work.ways == METHODS:
         table["base"] = kept_frozen(name, work, model)
     else:
-        base = {way: result(name, way, SEEDS[0])["base"] for way in work.ways}
+        base = {way: results[0]["base"] for way, results in finished.items()}
         table["base"] = {way: {m: one[m] for m in work.metrics} for way, one in base.items()}
     return table
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation; of one value itself."""
+    mean = f"{statistics.mean(values):.3f}"
+    return f"{mean} ({statistics.stdev(values):.3f})" if len(values) > 1 else mean
 
 
 def page(found: dict[str, Any]) -> str:
@@ -212,7 +220,8 @@ def page(found: dict[str, Any]) -> str:
         "# A small BERT: four tasks, and as a decoder",
         "",
         "A Korean BERT of 5.3 million parameters, pre-trained on movie reviews, tuned by the recipes "
-        f"of this repository; seeds {', '.join(map(str, SEEDS))}, mean and standard deviation. "
+        f"of this repository; seeds {', '.join(map(str, SEEDS))}, mean and standard deviation (the last "
+        "column says of how many runs where some are still to come). "
         "*Commonest* answers with the commonest label (for a regression with the mean); *frozen* is a "
         "linear head fitted until it converges on the vectors of the encoder as it came. The learning "
         "rates were set beforehand, and no run looked at the test rows before its end.",
@@ -236,13 +245,10 @@ def page(found: dict[str, Any]) -> str:
             label = names.get(name, f"{name}, before")
             lines.append(f"| {label} | {row[first]:.3f} | {row[second]:.3f} | | | |")
         for way, row in table["ways"].items():
-            cells = [
-                f"{statistics.mean(row[m]):.3f} ({statistics.stdev(row[m]):.3f})"
-                for m in (first, second)
-            ]
+            cells = [spread(row[metric]) for metric in (first, second)]
             lines.append(
                 f"| {way} | {' | '.join(cells)} | {row['trainable_parameters']:,} | "
-                f"{row['train_seconds']:.0f} | {row['verified']} of {len(SEEDS)} |"
+                f"{row['train_seconds']:.0f} | {row['verified']} of {row['seeds']} |"
             )
     lines += [
         "",
@@ -270,6 +276,7 @@ def main() -> None:
                     run(name, chosen[name], way, seed, options.model)
     old = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {"tasks": {}}
     tasks = old["tasks"] | {name: collect(name, chosen[name], options.model) for name in wanted}
+    tasks = {name: table for name, table in tasks.items() if table}
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
     found = {"tasks": {name: tasks[name] for name in chosen if name in tasks}, "machine": machine}
     RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
