@@ -16,7 +16,7 @@ from kft.data.layouts import Layout
 from kft.data.left_out import LeftOut, joined
 from kft.data.record_store import read_side
 from kft.data.sources import RowSource
-from kft.data.table import are_set, choose, lengths
+from kft.data.table import are_set, choose, lengths, whole_numbers
 from kft.errors import DataError, Finding
 from kft.recipe.schema import DataSection, Recipe
 from kft.tasks.registry import TASKS
@@ -70,7 +70,8 @@ def read_records(recipe: Recipe, ranks: int = 1) -> Records:
         raise nothing_left(files, dropped)
     findings, hashes = side.findings, dict(side.files_sha256)
     if data.eval is None:
-        kept, apart = hold_out(len(train), data.eval_fraction, seed)
+        labels = whole_numbers(train, "label") if are_set(train, "label").all() else None
+        kept, apart = hold_out(len(train), data.eval_fraction, seed, labels)
         held_out = choose(train, apart)
     else:
         eval_files = resolve_files(data.eval, "data.eval")

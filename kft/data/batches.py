@@ -193,10 +193,19 @@ def length_key(example: Example) -> tuple[int, int]:
     return -len(example.input_ids), -(example.prompt_length or 0)
 
 
-def hold_out(num_examples: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def hold_out(
+    num_examples: int, fraction: float, seed: int, labels: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Split row numbers into training and held-out ones, each int64 and in file order.
 
     At least one row is held out and one is left, when ``fraction`` is above 0 and there are two.
+
+    Args:
+        num_examples: Rows.
+        fraction: Share to hold out.
+        seed: The same seed and number of rows give the same split.
+        labels: int64 (rows,): each label is held out in its share, to a row or two; ``None``
+            where rows have none.
 
     Example:
         >>> train, held_out = hold_out(10, 0.2, seed=0)
@@ -207,4 +216,16 @@ def hold_out(num_examples: int, fraction: float, seed: int) -> tuple[np.ndarray,
         return np.arange(num_examples), np.arange(0)
     num_held_out = min(max(1, round(num_examples * fraction)), num_examples - 1)
     order = np.random.default_rng([seed, num_examples]).permutation(num_examples)
+    if labels is not None:
+        order = _spread_by_label(order, labels)
     return np.sort(order[num_held_out:]), np.sort(order[:num_held_out])
+
+
+def _spread_by_label(order: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The rows in an order of whose every beginning has each label in its share."""
+    _, group, counts = np.unique(labels[order], return_inverse=True, return_counts=True)
+    by_group = np.argsort(group, kind="stable")
+    starts = np.cumsum(counts) - counts
+    rank = np.empty(len(order))
+    rank[by_group] = np.arange(len(order)) - starts[group[by_group]]
+    return order[np.argsort((rank + 0.5) / counts[group], kind="stable")]

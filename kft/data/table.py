@@ -136,6 +136,11 @@ class Table(Sequence[T]):
         parts = [valid(array) for array in self._arrays(column)]
         return np.concatenate(parts or [_NO_ROWS]).astype(bool)
 
+    def whole_numbers(self, column: str) -> np.ndarray:
+        """The values of a column that every row has, int64 (rows,)."""
+        parts = [numbers(array) for array in self._arrays(column)]
+        return np.concatenate(parts or [_NO_ROWS]).astype(np.int64)
+
     def lists(self, column: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The numbers of all lists of a column, a part of the rows at a time.
 
@@ -212,6 +217,15 @@ def lengths(rows: Sequence[Any], column: str = "input_ids") -> np.ndarray:
         return cast(np.ndarray, lengths(rows.rows, column)[rows.indices])
     values = map(attrgetter(column), rows)
     return np.fromiter((0 if v is None else len(v) for v in values), np.int64, len(rows))
+
+
+def whole_numbers(rows: Sequence[Any], column: str) -> np.ndarray:
+    """The values of a column that every row has, int64 (rows,); no row of a table is read."""
+    if isinstance(rows, Table):
+        return rows.whole_numbers(column)
+    if isinstance(rows, Chosen):
+        return cast(np.ndarray, whole_numbers(rows.rows, column)[rows.indices])
+    return np.fromiter(map(attrgetter(column), rows), np.int64, len(rows))
 
 
 def are_set(rows: Sequence[Any], column: str) -> np.ndarray:

@@ -95,3 +95,18 @@ def test_rows_are_held_out(n: int, fraction: float, expected: int) -> None:
     again = hold_out(n, fraction, seed=1)
     assert np.array_equal(train, again[0])
     assert np.array_equal(apart, again[1])
+
+
+@given(
+    labels=st.lists(st.integers(0, 4), min_size=2, max_size=200),
+    fraction=st.floats(0.01, 0.99),
+    seed=st.integers(0, 5),
+)
+def test_each_label_is_held_out_in_its_share(labels: list[int], fraction: float, seed: int) -> None:
+    train, apart = hold_out(len(labels), fraction, seed, np.array(labels))
+    assert len(apart) == len(hold_out(len(labels), fraction, seed)[1])
+    assert sorted([*train, *apart]) == list(range(len(labels)))
+    share = len(apart) / len(labels)
+    for label in set(labels):
+        held = sum(labels[row] == label for row in apart)
+        assert abs(held - share * labels.count(label)) <= 0.5 + len(set(labels)) / 2
