@@ -121,16 +121,16 @@ def to_model(tensor: Tensor, key: str, architecture: Architecture, shape: torch.
         shape: The weight's in the model.
 
     Raises:
-        ExportError: If it has not as many numbers as the weight.
+        ExportError: If it has another shape than the weight.
     """
-    if tensor.numel() != shape.numel():
-        raise ExportError(
-            f"The GGUF file has {tensor.numel():,} numbers for `{key}`",
-            expected=f"{shape.numel():,}",
-        )
     layer = key.rpartition(".")[0].rpartition(".")[2]
-    if architecture.name == "gpt2" and layer in {"c_attn", "c_proj", "c_fc"}:
-        return tensor.T if len(shape) == 2 else tensor
+    if architecture.name == "gpt2" and layer in {"c_attn", "c_proj", "c_fc"} and len(shape) == 2:
+        tensor = tensor.T
+    if tensor.shape != shape:
+        raise ExportError(
+            f"The GGUF file has another shape for `{key}`: {tuple(tensor.shape)}",
+            expected=f"{tuple(shape)}",
+        )
     rows = torch.arange(shape[0])
     if layer == "query_key_value":
         width = shape[0] // (3 * architecture.num_heads)
