@@ -108,7 +108,8 @@ def read_vocabulary(tokenizer: Any, num_rows: int) -> Vocabulary:
     if model["type"] != "BPE":
         raise _refused(
             f"its model is `{model['type']}`",
-            "a byte-level BPE, or a sentencepiece BPE with `byte_fallback`",
+            "a byte-level BPE, or a sentencepiece BPE with `byte_fallback`; other kinds weren't "
+            "proven to give the same tokens",
         )
     for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(key):
@@ -183,7 +184,8 @@ def _sentencepiece(
         # Metaspace puts no space where one is, or none behind a special token; llama.cpp does.
         raise _refused(
             f"it makes pieces of spaces by {_names([*steps, *cutting])}",
-            "`Prepend` and `Replace`, or `Replace` alone",
+            "`Prepend` and `Replace` (a space before every text and behind every special token, "
+            "as llama.cpp has it), or `Replace` alone",
         )
     byte_tokens = {f"<0x{number:02X}>" for number in range(256)}
     missing = byte_tokens - set(tokens)
@@ -219,8 +221,8 @@ def _settled(step: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _names(steps: Sequence[Mapping[str, Any]]) -> str:
-    shown = ", ".join(f"`{json.dumps(step, ensure_ascii=False)[:120]}`" for step in steps)
-    return shown or "nothing"
+    said = [{key: value for key, value in step.items() if value} for step in steps]
+    return ", ".join(f"`{json.dumps(one, ensure_ascii=False)}`" for one in said) or "nothing"
 
 
 def _special(tokenizer: Any, num_rows: int) -> dict[str, int]:
