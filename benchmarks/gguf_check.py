@@ -26,10 +26,12 @@ from gguf_vocabularies import made_vocabularies, published_vocabularies
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    Exaone4Config,
     GPTNeoXConfig,
     LlamaConfig,
     MistralConfig,
     Qwen2Config,
+    Qwen3Config,
 )
 
 from kft.export.gguf_architecture import describe
@@ -81,6 +83,10 @@ def models() -> Iterator[tuple[str, Any]]:
             **grouped, rope_parameters=scaled, tie_word_embeddings=True, attention_bias=True)),
         ("Mistral", MistralConfig(**grouped, sliding_window=None)),
         ("Qwen2", Qwen2Config(**grouped)),
+        ("Qwen3", Qwen3Config(**grouped, head_dim=32)),
+        ("EXAONE 4 (without windows), scaled as Llama 3.1", Exaone4Config(
+            **grouped, rope_parameters=scaled, sliding_window=None, tie_word_embeddings=True,
+            layer_types=["full_attention"] * 2)),
         ("GPT-NeoX, `gelu`", GPTNeoXConfig(**sizes)),
         ("GPT-NeoX, `gelu_new`, blocks in series", GPTNeoXConfig(
             **sizes, hidden_act="gelu_new", use_parallel_residual=False)),

@@ -108,6 +108,18 @@ def _qwen2(config: Any) -> Architecture:
     return _llama_like(config, "qwen2", ("default", "linear"))
 
 
+def _qwen3(config: Any) -> Architecture:
+    _require(config, "attention_bias", (False,))
+    return _llama_like(config, "qwen3", ("default", "linear"))
+
+
+def _exaone4(config: Any) -> Architecture:
+    # Of the 32B, llama.cpp knows by its 64 layers which of them see a window, and turn positions.
+    if config.sliding_window is not None or config.num_hidden_layers == 64:
+        raise _other(config, "sliding_window", "`None`, in a model of fewer than 64 layers")
+    return _llama_like(config, "exaone4", ("default", "llama3"))
+
+
 def _llama_like(config: Any, name: str, rope_types: tuple[str, ...]) -> Architecture:
     _require(config, "hidden_act", ("silu",))
     heads = config.num_attention_heads
@@ -144,6 +156,8 @@ _MAKERS: dict[str, Callable[[Any], Architecture]] = {
     "llama": _llama,
     "mistral": _llama,
     "qwen2": _qwen2,
+    "qwen3": _qwen3,
+    "exaone4": _exaone4,
 }
 
 

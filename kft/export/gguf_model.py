@@ -27,7 +27,7 @@ class GgufModel(nn.Module):
         config: Of that transformers model; nothing but its form of GELU is taken from it.
 
     Source:
-        llama.cpp, src/models: gpt2, gptneox, llama and qwen2.
+        llama.cpp, src/models: gpt2, gptneox, llama, qwen2, qwen3 and exaone4.
     """
 
     def __init__(self, path: Path, config: Any) -> None:
@@ -63,11 +63,12 @@ class GgufModel(nn.Module):
         return SimpleNamespace(logits=hidden @ self.tensor(head).T)
 
     def _block(self, hidden: Tensor, block: str) -> Tensor:
-        attended = self._attention(self._norm(hidden, f"{block}.attn_norm"), block)
-        if self.size("use_parallel_residual", False):
-            return hidden + attended + self._mlp(self._norm(hidden, f"{block}.ffn_norm"), block)
-        hidden = hidden + attended
-        return hidden + self._mlp(self._norm(hidden, f"{block}.ffn_norm"), block)
+        given = self._norm_if_there(hidden, f"{block}.attn_norm")
+        attended = self._attention(given, block)
+        attended = self._norm_if_there(attended, f"{block}.post_attention_norm")
+        before = hidden if self.size("use_parallel_residual", False) else hidden + attended
+        made = self._mlp(self._norm_if_there(before, f"{block}.ffn_norm"), block)
+        return hidden + attended + self._norm_if_there(made, f"{block}.post_ffw_norm")
 
     def _linear(self, given: Tensor, name: str) -> Tensor:
         bias = self.tensor(f"{name}.bias") if f"{name}.bias" in self.tensors else None
@@ -81,6 +82,9 @@ class GgufModel(nn.Module):
         return functional.layer_norm(
             given, weight.shape, weight, self.tensor(f"{name}.bias"), epsilon
         )
+
+    def _norm_if_there(self, given: Tensor, name: str) -> Tensor:
+        return self._norm(given, name) if f"{name}.weight" in self.tensors else given
 
     def _mlp(self, given: Tensor, block: str) -> Tensor:
         up = self._linear(given, f"{block}.ffn_up")
@@ -102,6 +106,8 @@ class GgufModel(nn.Module):
             part.view(rows, tokens, heads, -1).transpose(1, 2)  # (B, heads, T, width)
             for part, heads in zip(parts, (num_heads, num_kv_heads, num_kv_heads), strict=True)
         )
+        query = self._norm_if_there(query, f"{block}.attn_q_norm")
+        key = self._norm_if_there(key, f"{block}.attn_k_norm")
         if self.size("rope.dimension_count") is not None:
             query, key = self._turned(query), self._turned(key)
         mixed = functional.scaled_dot_product_attention(

@@ -272,8 +272,9 @@ def test_planted_faults_are_caught(
                                        "rope_theta": 1e4}}, "rope_type: dynamic"),
         ("qwen2", {"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "rope_theta": 1e4,
                                        "original_max_position_embeddings": 64}}, "rope_type: yarn"),
-        ("qwen3", {}, "type `qwen3` aren't written as GGUF"),
-        ("exaone4", {}, "type `exaone4` aren't written as GGUF"),
+        ("qwen3", {"attention_bias": True}, "`attention_bias: True`"),
+        ("exaone4", {"sliding_window": 64}, "`sliding_window: 64`"),
+        ("gemma2", {}, "type `gemma2` aren't written as GGUF"),
         ("bert", {}, "type `bert` aren't written as GGUF"),
     ],
 )  # fmt: skip

@@ -63,7 +63,8 @@ def test_models(check: ModuleType) -> None:
         assert half["logits"]["kl_nats"] < 1e-5, name
         assert coarse["logits"]["kl_nats"] < 5e-3, name
         seen.append(name.split(",")[0])
-    assert {"Llama", "Mistral", "Qwen2", "GPT-NeoX"} < set(seen)
+    assert {"Llama", "Mistral", "Qwen2", "Qwen3", "GPT-NeoX"} < set(seen)
+    assert len(seen) == 9
 
 
 def test_vocabularies(check: ModuleType) -> None:
