@@ -37,7 +37,7 @@ def made_vocabularies(given: Sequence[str]) -> Iterator[Named]:
     )
     yield "its pieces without NFC", partial(_cut_by, [cut], {"normalizer": None})
     yield (
-        "its pieces, digits one by one, as EXAONE 3's",
+        "its pieces, digits one by one, then as GPT-2's",
         partial(_cut_by, [digits, cut]),
     )
     yield "its pieces, words cut as Qwen2's", partial(_cut_by, [_split(""), whole])
@@ -46,7 +46,7 @@ def made_vocabularies(given: Sequence[str]) -> Iterator[Named]:
         partial(_cut_by, [_split("{1,3}"), whole], {}, {"ignore_merges": True}),
     )
     yield (
-        "its pieces, words cut as cl100k's",
+        "its pieces, the same without `ignore_merges`",
         partial(_cut_by, [_split("{1,3}"), whole]),
     )
     yield (
