@@ -16,9 +16,9 @@ transformers (torch {torch}, float32). Texts: {texts}. Made by `python benchmark
 
 All with the tokenizer of `data/checkpoints/ko-gpt-mini`. The first is the trained model; the others are small and have
 random weights, five times as wide apart as usual so that their logits aren't flat: no token is much likelier than the
-next, so the greedy line parts early once rounding tells. Tokens: texts whose ids are equal, start token included. Logits: 50 texts of up to 64 tokens, the
-largest difference of any logit, KL(transformers || llama.cpp) in nats a token, and how often both name the same
-likeliest token. Greedy: continuations of 32 tokens that are equal to the last one.
+next, so the greedy line parts early once rounding tells. Tokens: texts whose ids are equal, start token included.
+Logits: 50 texts of up to 64 tokens, the largest difference of any logit, KL(transformers || llama.cpp) in nats a token,
+and how often both name the same likeliest token. Greedy: continuations of 32 tokens that are equal to the last one.
 
 llama.cpp keeps keys and values in float16 unless told otherwise, and on a CPU takes GELU from a table of float16;
 the first line of each model has a cache in float32. The exact GELU of most GPT-NeoX models is the tanh form there.

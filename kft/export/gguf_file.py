@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def write_gguf(content: Content, path: Path) -> None:
     """
     writer = gguf.GGUFWriter(path, content.architecture.name)
     kind = KINDS[content.dtype]
-    writer.add_name(content.name)
+    writer.add_name(_harmless(content.name))
     writer.add_file_type(gguf.LlamaFileType[_FILE_TYPES[kind]])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     for key, value in content.architecture.fields.items():
@@ -83,6 +84,11 @@ def write_gguf(content: Content, path: Path) -> None:
             writer.write_tensor_data(_converted(placed, kind))
     finally:
         writer.close()
+
+
+def _harmless(name: str) -> str:
+    """A name in which llama.cpp, which has tokens of some models by their names, finds none."""
+    return "model" if re.search("phi-?3|modern-bert", name.lower()) else name
 
 
 def _kind_of(placed: Placed, kind: Kind) -> Kind:
@@ -187,17 +193,23 @@ def _told(rounding: Differences, content: Content, num_tensors: int) -> dict[str
 
 
 def _compare_vocabulary(fields: dict[str, Any], vocabulary: Vocabulary) -> None:
-    wanted = {
-        "tokens": list(vocabulary.tokens),
-        "token_type": [int(one) for one in vocabulary.types],
-        "merges": list(vocabulary.merges) or None,
-        "add_bos_token": vocabulary.adds_bos,
+    named = {"bos": "bos", "eos": "eos", "pad": "padding", "unk": "unknown"}
+    wanted: dict[str, Any] = {
+        "ggml.model": vocabulary.model,
+        "ggml.pre": vocabulary.pre,
+        "ggml.tokens": list(vocabulary.tokens),
+        "ggml.token_type": [int(one) for one in vocabulary.types],
+        "ggml.merges": list(vocabulary.merges) or None,
+        "ggml.scores": [float(numpy.float32(one)) for one in vocabulary.scores] or None,
+        "ggml.add_bos_token": vocabulary.adds_bos,
+        "chat_template": vocabulary.chat_template,
     }
+    for role, number in (vocabulary.special or {}).items():
+        wanted[f"ggml.{named[role]}_token_id"] = number
     for key, value in wanted.items():
-        if fields.get(f"tokenizer.ggml.{key}") != value:
+        if fields.get(f"tokenizer.{key}") != value:
             raise ExportError(
-                "The GGUF file has other tokens than it was to have",
-                where=f"`tokenizer.ggml.{key}`",
+                "The GGUF file has other tokens than it was to have", where=f"`tokenizer.{key}`"
             )
 
 

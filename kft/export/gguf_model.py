@@ -12,6 +12,7 @@ from typing import Any
 
 import gguf
 import numpy
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -20,7 +21,7 @@ from torch.nn import functional
 class GgufModel(nn.Module):
     """A file's model, to be asked like the transformers model that it was made from.
 
-    Weights stay in the file and are dequantized when a layer needs them.
+    Weights are dequantized when a layer needs them, and kept where there is memory for all.
 
     Args:
         path: The file.
@@ -36,6 +37,9 @@ class GgufModel(nn.Module):
         self.fields = {name: one.contents() for name, one in reader.fields.items()}
         self.tensors = {one.name: one for one in reader.tensors}
         self.config = config
+        needed = sum(4 * int(one.n_elements) for one in self.tensors.values())
+        self.keeps = needed < psutil.virtual_memory().available // 2
+        self.kept: dict[str, Tensor] = {}
         self.place = nn.Parameter(torch.zeros(0))  # tells on which device it is
         self.name: str = self.fields["general.architecture"]
         is_exact = getattr(config, "hidden_act", None) == "gelu"
@@ -47,9 +51,14 @@ class GgufModel(nn.Module):
 
     def tensor(self, name: str) -> Tensor:
         """A tensor of the file in float32."""
+        if name in self.kept:
+            return self.kept[name]
         one = self.tensors[name]
         plain = numpy.array(gguf.dequantize(one.data, one.tensor_type), dtype=numpy.float32)
-        return torch.from_numpy(plain).reshape([int(size) for size in reversed(one.shape)])
+        found = torch.from_numpy(plain).reshape([int(size) for size in reversed(one.shape)])
+        if self.keeps:
+            self.kept[name] = found
+        return found
 
     def forward(self, input_ids: Tensor, **_: Any) -> Any:
         """Logits (B, T, V) of rows without padding."""

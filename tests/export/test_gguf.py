@@ -149,6 +149,20 @@ def test_the_file_computes_what_the_model_does(
     assert (moved > 1e-4) == (dtype != "float32")
 
 
+def test_a_name_that_llama_cpp_takes_for_another_model(tiny_gpt: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    import gguf
+
+    from kft.export.gguf_file import write_gguf
+
+    for name, told in (("my-Phi3-run", "model"), ("첫 실행", "첫 실행")):
+        write_gguf(replace(loaded(tiny_gpt), name=name), tmp_path / "m.gguf")
+        field = gguf.GGUFReader(tmp_path / "m.gguf").get_field("general.name")
+        assert field is not None
+        assert field.contents() == told
+
+
 @pytest.mark.parametrize("scaling", ["llama3", "linear"])
 def test_scaled_positions(
     scaling: str, tiny_tokenizer: Path, held_out: list[Any], tmp_path: Path
@@ -244,10 +258,13 @@ def test_planted_faults_are_caught(
     fields = {**content.architecture.fields, "rope.freq_base": 9000.0}
     written = replace(content, architecture=replace(content.architecture, fields=fields))
     refused("doesn't say what the model says", content, written)
-    # A token is another one, a weight was changed.
+    # A token is another one, or the end is; a weight was changed.
     content = loaded(request.getfixturevalue("tiny_neox"), "q8_0")
     tokens = [*content.vocabulary.tokens[:-1], "other"]
     written = replace(content, vocabulary=replace(content.vocabulary, tokens=tokens))
+    refused("has other tokens", content, written)
+    special = {**content.vocabulary.special, "eos": 3}
+    written = replace(content, vocabulary=replace(content.vocabulary, special=special))
     refused("has other tokens", content, written)
     write_gguf(content, path)
     with torch.no_grad():
