@@ -114,8 +114,8 @@ def go_template(name: str, eos: str) -> str:
         eos: The end token.
 
     Example:
-        >>> go_template("koalpaca", "</s>")[-10:]
-        '}}### 답변:'
+        >>> go_template("koalpaca", "</s>")[-7:]
+        '### 답변:'
     """
     literal = eos.replace("{{", '{{ "{{" }}')
     own = "" if eos == "<|im_end|>" else literal

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from kft.data.named_templates import TEMPLATES
+from kft.data.named_templates import START, TEMPLATES
 from kft.export.modelfile import GO_TEMPLATES, Served, go_template, modelfile, stop_tokens
 
 CONVERSATIONS = [
@@ -119,3 +121,36 @@ def test_go_renders_what_jinja_renders(
         timeout=300,
     )
     assert json.loads(done.stdout) == wanted
+
+
+@pytest.mark.parametrize(
+    ("own", "adds_bos", "template", "said"),
+    [
+        (TEMPLATES["koalpaca"], False, "koalpaca", ""),
+        (START + TEMPLATES["chatml"], True, "chatml", ""),
+        (START + TEMPLATES["chatml"], False, None, "its prompts begin otherwise"),
+        (TEMPLATES["koalpaca"], True, None, "its prompts begin otherwise"),
+        ("{{ messages[0].content }}", False, None, "can't write"),
+        (None, False, None, "on running text"),
+    ],
+)  # fmt: skip
+def test_only_a_template_of_our_own_is_written(
+    own: str | None, adds_bos: bool, template: str | None, said: str
+) -> None:
+    from kft.api.export_gguf import _served
+    from kft.export.gguf_tokenizer import Vocabulary
+    from kft.recipe.schema import Recipe
+
+    recipe = Recipe.model_validate(
+        {"model": {"name_or_path": "gpt"}, "data": {"train": "a.jsonl"}, "output_dir": "run"}
+    )
+    vocabulary = Vocabulary("gpt2", "gpt-2", (), (), adds_bos=adds_bos, chat_template=own)
+    served = _served(recipe, vocabulary, SimpleNamespace(eos_token="</s>"), 128)
+    assert served.template == template
+    if template is None:
+        assert said in served.why
+    else:  # as Ollama reads the file: what stands between the quotes, as it is
+        text = modelfile(served)
+        found = re.search(r'^TEMPLATE """(.*?)"""$', text, re.DOTALL | re.MULTILINE)
+        assert found is not None
+        assert found[1] == go_template(template, "</s>")
