@@ -10,11 +10,12 @@ import yaml
 
 from kft import __version__
 from kft.api.kept_json import read_json
-from kft.api.opened import head_of
+from kft.api.opened import head_of, trained_part
 from kft.api.paths import with_names_alone
 from kft.errors import Finding
 from kft.export.card import Base, CardFacts, write_card
 from kft.export.card_loading import Loading
+from kft.export.modelfile import GGUF
 from kft.export.onnx_file import ONNX
 from kft.models.decoders import CAUSAL_LM, first_position, fit_attention, is_encoder, is_prefix
 from kft.models.licence import licence_of
@@ -61,7 +62,7 @@ def write_run_card(
             sha256=environment.get("base_sha256"),
             quantization=recipe.model.quantization,
         ),
-        loading=_loading(recipe, folder, environment, licence.hub, is_adapter=is_adapter),
+        loading=_loading(recipe, run, folder, (environment, licence.hub), is_adapter=is_adapter),
         files=[(Path(path).name, sha) for path, sha in _files(environment)],
         rows=_rows(environment, result),
         recipe=_own_values(recipe),
@@ -73,12 +74,16 @@ def write_run_card(
 
 def _loading(
     recipe: Recipe,
+    run: Path,
     folder: Path,
-    environment: Mapping[str, Any],
-    hub: str | None,
+    known: tuple[Mapping[str, Any], str | None],
     *,
     is_adapter: bool,
 ) -> Loading:
+    environment, hub = known
+    weights = GGUF if (folder / GGUF).is_file() else None
+    if weights is not None:  # which has its tokenizer inside
+        folder = trained_part(run, "model" if recipe.adapter.method == "full" else "adapter")
     task = TASKS[recipe.task]
     config = load_config(recipe.model)
     fit_attention(config, task.auto_class, recipe.model.attention)
@@ -102,6 +107,7 @@ def _loading(
         start=start,
         is_pair="text_pair" in recipe.data.columns or recipe.data.format == "pairs",
         prefix=is_decoder and is_prefix(config),
+        gguf=weights,
         graph=ONNX if (folder / ONNX).is_file() else None,
         odd_positions=is_decoder and first_position(config) > 0,
     )

@@ -54,14 +54,17 @@ def export(
     *,
     to: str,
     output: str | None = None,
+    dtype: str | None = None,
     on_finding: Callable[[Finding], None] | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Write a run's merged (or fully trained) model in another format.
 
     Args:
         run: The run folder.
-        to: ``onnx``: the task models of encoders, compared by onnxruntime with torch.
+        to: ``onnx``: the task models of encoders, compared by onnxruntime with torch. ``gguf``:
+            models that write text, for llama.cpp and Ollama.
         output: Where it goes; ``None`` is a folder of the format's name in the run folder.
+        dtype: Of the matrices in a GGUF file: ``float16`` (``None`` too), ``float32``, ``q8_0``.
         on_finding: Told of a base that may not be used commercially, before the work.
 
     Returns:
@@ -78,16 +81,47 @@ def export(
     for finding in licence_findings(recipe.model):
         if on_finding is not None:
             on_finding(finding)
+    if to == "gguf":
+        return final, _gguf(Path(run), recipe, final, dtype or "float16", on_finding)
+    if dtype is not None:
+        raise UsageError(
+            f"`--dtype {dtype}` is for GGUF alone",
+            where=f"`--format {to}`",
+            expected="no `--dtype`",
+        )
+    return final, _onnx(Path(run), recipe, final)
+
+
+def _gguf(
+    run: Path,
+    recipe: Recipe,
+    final: Path,
+    dtype: str,
+    on_finding: Callable[[Finding], None] | None,
+) -> dict[str, Any]:
+    if recipe.task != "causal_lm":
+        raise UsageError(
+            f"A model of `task: {recipe.task}` isn't written as GGUF",
+            where=str(run),
+            expected="a model that writes text, of `task: causal_lm`",
+        )
+    optional_module("gguf", extra="gguf", wanted_by="--format gguf")
+    from kft.api.export_gguf import export_gguf  # it can't be imported without the library
+
+    return export_gguf(run, recipe, verified_folder(run, recipe), final, dtype, on_finding)
+
+
+def _onnx(run: Path, recipe: Recipe, final: Path) -> dict[str, Any]:
     if recipe.task == "causal_lm":
         raise UsageError(
             "A model of `task: causal_lm` isn't written as ONNX",
-            where=run,
+            where=str(run),
             expected="an encoder tuned for another task",
         )
     for name in ("onnx", "onnxscript"):
         optional_module(name, extra="onnx", wanted_by="--format onnx")
     runtime = optional_module("onnxruntime", extra="onnx", wanted_by="--format onnx")
-    source = _load(Path(run), recipe)
+    source = _load(run, recipe)
     part = final.with_name(f"{final.name}.part")
     try:
         discard(part)
@@ -98,7 +132,7 @@ def export(
         graph = open_onnx(part / ONNX, source.model.config, runtime)
         verification = verify_onnx(source.model, graph, source.batches, source.task.logit_rows)
         save_verification(verification, part)
-        write_run_card(Path(run), recipe, part, verification.as_dict())
+        write_run_card(run, recipe, part, verification.as_dict())
         publish(part, final)
     except OSError as cause:
         raise ExportError(
@@ -106,7 +140,7 @@ def export(
         ) from cause
     finally:
         discard(part)
-    return final, verification.as_dict()
+    return verification.as_dict()
 
 
 def _load(run: Path, recipe: Recipe) -> Source:

@@ -101,6 +101,12 @@ class Run:
 
         return verify(str(self.folder), model or str(self.folder / "merged"))
 
+    def export(self, to: str, output: str | None = None, *, dtype: str | None = None) -> Path:
+        """Write the model in another format and prove it; see :func:`kft.api.export.export`."""
+        from kft.api.export import export
+
+        return export(str(self.folder), to=to, output=output, dtype=dtype)[0]
+
     def report(self, output: str | None = None) -> Path:
         """Write the run's page (``report.html`` in its folder by default) once more."""
         from kft.api.report import report

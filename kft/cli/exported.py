@@ -72,20 +72,34 @@ def verify(run: str, model: str | None, wants_json: bool) -> None:
 @cli.command()
 @click.argument("run")
 @click.option(
-    "--format", "to", type=OneOf("onnx"), required=True, metavar="onnx", help="What to write."
+    "--format",
+    "to",
+    type=OneOf("gguf", "onnx"),
+    required=True,
+    metavar="gguf|onnx",
+    help="What to write.",
 )
-@click.option("--output", metavar="DIR", help="Folder to write; else `onnx` in the run folder.")
+@click.option("--output", metavar="DIR", help="Folder to write; else `FORMAT` in the run folder.")
+@click.option(
+    "--dtype",
+    type=OneOf("float16", "float32", "q8_0"),
+    metavar="float16|float32|q8_0",
+    help="Precision of a GGUF's matrices; else float16.",
+)
 @takes_json
 @takes_traceback
-def export(run: str, to: str, output: str | None, wants_json: bool) -> None:
+def export(run: str, to: str, output: str | None, dtype: str | None, wants_json: bool) -> None:
     """Write a run's model in another format and verify it.
 
-    Prints the folder. ONNX is for the tasks of encoders.
+    Prints the folder. ONNX is for the tasks of encoders, GGUF (for llama.cpp and Ollama) for
+    models that write text.
     """
     with contextlib.redirect_stdout(sys.stderr):
         from kft.api.export import export as export_run
 
-        folder, numbers = export_run(run, to=to, output=output, on_finding=show_finding)
+        folder, numbers = export_run(
+            run, to=to, output=output, dtype=dtype, on_finding=show_finding
+        )
     _print_proven(folder, numbers, wants_json=wants_json)
 
 

@@ -160,6 +160,8 @@ def _front_matter(facts: CardFacts) -> str:
 def _library(facts: CardFacts) -> str:
     if facts.loading.graph is not None:
         return "onnx"
+    if facts.loading.gguf is not None:
+        return "gguf"
     return "peft" if facts.kind == "adapter" else "transformers"
 
 
@@ -249,6 +251,8 @@ def _verification(numbers: Mapping[str, Any] | None, loading: Loading) -> str:
     who = "one that was trained"
     if loading.graph is not None:
         who = "verified one that it was made from, onnxruntime against torch"
+    if loading.gguf is not None:
+        who = "verified one that it was made from, on the weights as they were rounded"
     said = (
         f"The saved model, loaded again from disk, was compared with the {who}, on held-out rows: "
         "logits, and nats of KL."

@@ -34,6 +34,7 @@ class Loading:
         prefix: Its prompt sees itself both ways.
         odd_positions: transformers' own ``generate`` numbers its positions wrongly.
         graph: File of an ONNX model; ``None`` for weights that transformers loads.
+        gguf: File of a GGUF model; ``None`` likewise.
     """
 
     auto_class: str
@@ -47,6 +48,7 @@ class Loading:
     prefix: bool = False
     odd_positions: bool = False
     graph: str | None = None
+    gguf: str | None = None
 
 
 def loading_text(loading: Loading) -> str:
@@ -61,6 +63,8 @@ def loading_text(loading: Loading) -> str:
         return _ALONE.format(why=why) + "\n" + with_kft
     if loading.graph is not None:
         return f"With onnxruntime:\n\n```python\n{_graph(loading)}\n```\n"
+    if loading.gguf is not None:
+        return f"{_OLLAMA}\n```python\n{_llama_cpp(loading)}\n```\n"
     code = "\n".join([*_imports(loading), "", *_model(loading), "", *_use(loading)])
     return f"With kft:\n\n{with_kft}\nWithout it:\n\n```python\n{code}\n```\n"
 
@@ -102,6 +106,41 @@ def _graph(loading: Loading) -> str:
             "given = {name: inputs[name].astype(numpy.int64) for name in names}",
             "logits = session.run(None, given)[0]",
             "print(logits.shape, config.id2label)",
+        ]
+    )
+
+
+_OLLAMA = """\
+With Ollama, in this folder:
+
+    ollama create NAME -f Modelfile
+    ollama run NAME
+
+With llama-cpp-python:
+"""
+
+
+def _llama_cpp(loading: Loading) -> str:
+    opened = [
+        "from llama_cpp import Llama",
+        "",
+        'folder = "."  # this one',
+        f'model = Llama(f"{{folder}}/{loading.gguf}", n_ctx=0, verbose=False)',
+    ]
+    if loading.start is not None:  # llama.cpp itself puts the start token there
+        return "\n".join(
+            [
+                *opened,
+                'answer = model("서울의 가을은", max_tokens=64, temperature=0)',
+                'print(answer["choices"][0]["text"])',
+            ]
+        )
+    return "\n".join(
+        [
+            *opened,
+            'turns = [{"role": "user", "content": "서울의 가을은 어때요?"}]',
+            "answer = model.create_chat_completion(turns, max_tokens=64, temperature=0)",
+            'print(answer["choices"][0]["message"]["content"])',
         ]
     )
 

@@ -141,7 +141,7 @@ def test_what_cannot_be_written_is_refused(
     assert run_words(words) == 2
     assert "is no encoder" in capsys.readouterr().err
     assert run_words([*words, "--format", "tflite"]) == 2
-    assert "expected: one of `onnx`" in capsys.readouterr().err
+    assert "expected: one of `gguf`, `onnx`" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert run_words(words) == 2
     assert "hint: `pip install 'kft[onnx]'`" in capsys.readouterr().err
