@@ -53,7 +53,10 @@ def merge(run: str, output: str | None, base: str | None, wants_json: bool) -> N
 @takes_json
 @takes_traceback
 def verify(run: str, model: str | None, wants_json: bool) -> None:
-    """Compare a merged model (the run's own by default) with the run it came from."""
+    """Compare a merged model with the run it came from.
+
+    Without MODEL it is the run's own, in `RUN/merged`.
+    """
     model = model or str(Path(run) / "merged")
     with contextlib.redirect_stdout(sys.stderr):
         from kft.api.verify import verify as verify_model
