@@ -39,7 +39,13 @@ def test_there_are_pages_with_examples() -> None:
     assert len(WITH_EXAMPLES) >= 9
 
 
-@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [  # a whole run takes longer than all the others together
+        pytest.param(page, id=page.stem, marks=[pytest.mark.slow] * (page.stem == "python"))
+        for page in WITH_EXAMPLES
+    ],
+)
 def test_the_examples_of_a_page_are_true(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert failures(page.read_text(encoding="utf-8"), page.name) == ""
