@@ -13,7 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, GenerationConfig
 
-from kft.errors import ModelError
+from kft.errors import Finding, ModelError
 from kft.models.architecture import check_architecture
 from kft.models.checkpoint_files import (
     check_config_file,
@@ -22,6 +22,7 @@ from kft.models.checkpoint_files import (
 )
 from kft.models.decoders import fit_attention, model_class
 from kft.models.heads import HeadOptions, check_complete, configure_head
+from kft.models.leftover import leftover_findings
 from kft.models.quantization import keep_4bit_layers_intact, quantization_config
 from kft.models.special_tokens import stop_ids
 from kft.recipe.schema import ModelSection
@@ -89,7 +90,7 @@ def load_model_with_head(
     dtype: torch.dtype,
     device: torch.device,
     head: HeadOptions | None = None,
-) -> tuple[Any, list[str]]:
+) -> tuple[Any, list[str], list[Finding]]:
     """The checkpoint's weights in a transformers model on ``device``, in eval mode.
 
     Args:
@@ -101,11 +102,13 @@ def load_model_with_head(
 
     Returns:
         The model, and the names of its weights that the checkpoint did not have: only those of
-        a head that it was never trained with, drawn with the head's seed.
+        a head that it was never trained with, drawn with the head's seed; and what to tell of
+        weights that the model has no place for.
 
     Raises:
-        ModelError: If the checkpoint can't be read, or its weights don't fill the model: kft
-            never trains on weights that were silently drawn at random.
+        ModelError: If the checkpoint can't be read, its weights don't fill the model, or some are
+            left over that belong inside: kft never trains on weights that were silently drawn at
+            random, nor on a part of a checkpoint.
     """
     head = head or HeadOptions()
     config = load_config(section)
@@ -119,6 +122,7 @@ def load_model_with_head(
     if section.attn_implementation != "auto":
         options["attn_implementation"] = section.attn_implementation
     new: list[str] = []
+    told: list[Finding] = []
     try:
         if section.init == "random":
             model = factory.from_config(config, **options).to(device)
@@ -136,13 +140,14 @@ def load_model_with_head(
                     **options,
                 )
             new = check_complete(section.name_or_path, model, loading, auto_class)
+            told = leftover_findings(section.name_or_path, model, loading["unexpected_keys"])
     except UnpicklingError as cause:
         raise refused_pickle(section.name_or_path, cause) from cause
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as cause:
         raise unreadable(section, "weights", cause) from cause
     keep_4bit_layers_intact(model)
     model.eval()
-    return model, new
+    return model, new, told
 
 
 def vocabulary_rows(model: Any) -> int:
