@@ -22,6 +22,7 @@ from kft.models.checkpoint_files import (
 )
 from kft.models.decoders import fit_attention, model_class
 from kft.models.heads import HeadOptions, check_complete, configure_head
+from kft.models.hub import find_hub
 from kft.models.leftover import leftover_findings
 from kft.models.quantization import keep_4bit_layers_intact, quantization_config
 from kft.models.special_tokens import stop_ids
@@ -40,6 +41,8 @@ def load_config(section: ModelSection) -> Any:
     check_name(section.name_or_path, "`model.name_or_path`")
     if Path(section.name_or_path).is_dir():
         check_config_file(Path(section.name_or_path), "`model.name_or_path`")
+    else:
+        find_hub()
     try:
         config = AutoConfig.from_pretrained(
             section.name_or_path,
@@ -226,6 +229,8 @@ def unreadable(section: ModelSection, part: str, cause: Exception) -> ModelError
             hint="`model.trust_remote_code: true` with a pinned `model.revision` runs that code.",
         )
     is_local = Path(place).is_dir()
+    if not is_local and not find_hub():
+        reason = "it isn't in the hub's cache, and the hub is out of reach"
     return ModelError(
         f"The {part} of `{place}` can't be loaded: {reason}",
         where="`model.tokenizer`"
@@ -236,7 +241,8 @@ def unreadable(section: ModelSection, part: str, cause: Exception) -> ModelError
         else "a folder here, or a name on the hub",
         hint=None
         if is_local
-        else "Without a network, `model.name_or_path` must be a local folder.",
+        else f"`hf download {place}` fetches it where there is a network; `HF_HOME` names the "
+        "cache to take along. Or name a local folder.",
     )
 
 
