@@ -199,7 +199,9 @@ def connect(recipe: Recipe) -> Ranks:
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[
             InitProcessGroupKwargs(timeout=LONGEST_WAIT),
-            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
+            # Buffers are constants, and a rank that failed in a forward pass would owe the others
+            # theirs.
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False),
         ],
     )
     _require_connected(accelerator)
