@@ -19,7 +19,7 @@ from kft.models.blocks import blocks
 from kft.models.logits import logits_from
 from kft.recipe.reader import flat_values
 from kft.recipe.schema import Recipe
-from kft.train.checkpoint import save_checkpoint
+from kft.train.checkpoint import save_checkpoint, state_of
 from kft.train.layer_norms import LayerNorms
 from kft.train.loop import StepStats
 from kft.train.optimizer import make_optimizer
@@ -118,9 +118,7 @@ def _save(steps: Steps, watch: Watch, step: int, log: RunLog | None) -> None:
     folder = save_checkpoint(
         watch.root,
         step,
-        training.bare,
-        training.optimizer,
-        loaded.accelerator.scaler,
+        state_of(training.bare, training.optimizer, loaded.accelerator.scaler),
         keep=loaded.recipe.train.save_total_limit,
         progress={**watch.progress(), **steps.progress()},
     )

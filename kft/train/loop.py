@@ -14,7 +14,7 @@ from kft.ops.losses import LossSum
 from kft.tasks.task import Batch, LossModule, Window
 from kft.train.gradients import add_up, add_up_if_it_fits, largest_batch_size
 from kft.train.optimizer import Schedule, set_learning_rate
-from kft.train.sharded import is_sharded
+from kft.train.weights import is_sharded, whole
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ def train(
         loss = accelerator.reduce(loss, "sum")
         # With an infinite limit nothing is clipped, and the norm is still known.
         grad_norm = accelerator.clip_grad_norm_(parameters, max_grad_norm or float("inf"))
+        grad_norm = whole(grad_norm)
         learning_rate = schedule(step)
         if not _is_finite(loss, grad_norm, accelerator.scaler):
             raise NotFiniteError(step, float(loss), float(grad_norm), learning_rate, window)
