@@ -1,4 +1,8 @@
-"""Weights that ranks hold parts of (torch's `fully_shard`, gloo): the steps and files of one."""
+"""Weights that ranks hold parts of (FSDP2 on CPUs, gloo): the steps and files of one process.
+
+Sharded by torch's `fully_shard` itself, and by accelerate's preparation, which it does by itself
+only where there are GPUs.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +27,8 @@ PROGRAM = """
 import json, os, sys
 from pathlib import Path
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from kft.data.batches import Share, WindowPlan, make_windows
@@ -39,7 +46,7 @@ from kft.train.layer_norms import LayerNorms
 from kft.train.loop import train
 from kft.train.optimizer import make_optimizer
 from kft.train.runlog import step_record
-from kft.train.weights import whole_weights
+from kft.train.weights import is_sharded, whole_weights
 
 said = json.loads(sys.argv[1])
 accelerator = Accelerator(cpu=True)
@@ -55,13 +62,25 @@ else:
     model.requires_grad_(True)
 layers = list(blocks(model))
 module = CausalLM().with_loss(model, logits_from=logits_from(model, fast=said["fast"]))
-if said["sharded"]:
+keys = TrainSection(learning_rate=1e-3, max_grad_norm=0.5, weight_decay=0.1)
+if said["sharded"] == "accelerate":  # as it does by itself where there are GPUs
+    for state in (PartialState(), accelerator.state):
+        state.distributed_type = DistributedType.FSDP
+    accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin(
+        fsdp_version=2, auto_wrap_policy="transformer_based_wrap",
+        transformer_cls_names_to_wrap=["GPT2Block"], cpu_ram_efficient_loading=True,
+    )
+    module, optimizer = accelerator.prepare(module, make_optimizer(module, keys))
+    assert accelerator.is_fsdp2
+elif said["sharded"]:
     mesh = init_device_mesh("cpu", (ranks,))
     for _, block in layers:
         fully_shard(block, mesh=mesh)
     fully_shard(module, mesh=mesh)
-keys = TrainSection(learning_rate=1e-3, max_grad_norm=0.5, weight_decay=0.1)
-optimizer = accelerator.prepare(make_optimizer(module, keys))
+    optimizer = accelerator.prepare(make_optimizer(module, keys))
+else:
+    optimizer = accelerator.prepare(make_optimizer(module, keys))
+assert is_sharded(module) == bool(said["sharded"])
 norms = LayerNorms(
     optimizer,
     {name: [p for p in block.parameters() if p.requires_grad] for name, block in layers},
@@ -106,15 +125,26 @@ def trained(folder: Path, model: Path, ranks: int, **said: Any) -> Path:
     program = folder / "program.py"
     program.write_text(PROGRAM, encoding="utf-8")
     told = {"model": str(model), "folder": str(folder), "method": "lora", "fast": True, "first": 1}
-    told |= {"sharded": True, "last": STEPS, "saves": [10, STEPS], **said}
+    told |= {"sharded": None, "last": STEPS, "saves": [10, STEPS], **said}
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     done = subprocess.run(
         [sys.executable, *(launcher if ranks > 1 or told["sharded"] else []), str(program),
          json.dumps(told)],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr[:3000]
     return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_gpt: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`runs(ranks, sharded, method, fast)`: the folder of 20 steps, trained once."""
+    return cache(
+        lambda ranks, way, method, fast: trained(
+            tmp_path_factory.mktemp("runs") / "run", tiny_gpt, ranks,
+            sharded=way, method=method, fast=fast,
+        )
+    )  # fmt: skip
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:
@@ -161,18 +191,24 @@ def require_same_steps(folder: Path, other: Path, method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "fast"),
+    ("method", "fast", "way"),
     [
-        ("lora", True),
-        *(pytest.param("full", fast, marks=pytest.mark.slow) for fast in (True, False)),
+        ("lora", True, "torch"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [
+                ("full", True, "torch"),
+                ("full", False, "torch"),
+                ("lora", True, "accelerate"),
+                ("full", True, "accelerate"),
+            ]
+        ),
     ],
 )
 def test_two_ranks_with_half_of_the_weights_each_take_the_steps_of_one(
-    method: str, fast: bool, tiny_gpt: Path, tmp_path: Path
+    method: str, fast: bool, way: str, runs: Callable[..., Path]
 ) -> None:
-    ways = {"method": method, "fast": fast}
-    one = trained(tmp_path / "one", tiny_gpt, 1, sharded=False, **ways)
-    two = trained(tmp_path / "two", tiny_gpt, 2, **ways)
+    one, two = runs(1, None, method, fast), runs(2, way, method, fast)
     require_same_steps(two, one, method)
     found = list(complete_checkpoints(two / "checkpoints"))
     assert [step for _, step in found] == [STEPS, 10]  # whole, and each written once
@@ -188,21 +224,23 @@ def test_two_ranks_with_half_of_the_weights_each_take_the_steps_of_one(
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ((2, True), (1, False)),
-        ((2, True), (1, True)),
-        ((1, False), (2, True)),
-        ((2, True), (4, True)),
+        ((2, "torch"), (1, None)),
+        ((2, "accelerate"), (1, "accelerate")),
+        ((1, None), (2, "torch")),
+        ((2, "torch"), (4, "accelerate")),
     ],
 )
 def test_it_goes_on_on_another_number_of_ranks(
-    before: tuple[int, bool],
-    after: tuple[int, bool],
+    before: tuple[int, str | None],
+    after: tuple[int, str | None],
     method: str,
     tiny_gpt: Path,
+    runs: Callable[..., Path],
     tmp_path: Path,
 ) -> None:
-    straight = trained(tmp_path / "straight", tiny_gpt, 1, sharded=False, method=method)
-    half = trained(tmp_path / "half", tiny_gpt, before[0], sharded=before[1], method=method)
+    """The first half of a run, kept by some ranks, and the other half on more or fewer."""
+    half = runs(*before, method, True)
     start = {"first": 11, "from": str(half / "checkpoints" / "step-00000010")}
-    rest = trained(tmp_path / "rest", tiny_gpt, after[0], sharded=after[1], method=method, **start)
-    require_same_steps(rest, straight, method)
+    ways = {"sharded": after[1], "method": method, **start}
+    rest = trained(tmp_path / "rest", tiny_gpt, after[0], **ways)
+    require_same_steps(rest, runs(1, None, method, True), method)
