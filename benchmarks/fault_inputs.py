@@ -39,10 +39,32 @@ def counted(told: Result, words: list[str]) -> None:
         told["wrong"].append(said[-400:])
 
 
-def recipes(work: Path, count: int) -> Result:
-    """Recipes that hypothesis makes of the schema's own keys, right and wrong values."""
-    import yaml
+def recipes(work: Path, count: int, model: Path) -> Result:
+    """Recipes that hypothesis makes: half of them right ones, `kft check` reads them all."""
     from hypothesis import HealthCheck, Phase, given, seed, settings
+    from hypothesis import strategies as st
+
+    path, told = work / "recipe.yaml", {"recipes": 0, "seconds at most": 0.0, "wrong": []}
+    rows = sorted((SEEDS / "rows").iterdir())
+    fixed = {"model.name_or_path": str(model), "output_dir": str(work / "run")}
+
+    @seed(0)
+    @settings(
+        max_examples=count, database=None, deadline=None, phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(st.one_of(wrong_recipes(), right_recipes(fixed, list(map(str, rows)))))
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        told["recipes"] += 1
+        counted(told, ["check", str(path)])
+
+    check()
+    return told
+
+
+def wrong_recipes() -> Any:
+    """The schema's own keys with values of any kind, and some bytes put in; as bytes."""
     from hypothesis import strategies as st
 
     from kft.recipe.schema import Recipe
@@ -67,22 +89,65 @@ def recipes(work: Path, count: int) -> Result:
         return st.dictionaries(keys, value, max_size=5) if names else value
 
     recipe = st.fixed_dictionaries({}, optional={n: section(k) for n, k in sections.items()})
-    path, told = work / "recipe.yaml", {"recipes": 0, "seconds at most": 0.0, "wrong": []}
 
-    @seed(0)
-    @settings(
-        max_examples=count, database=None, deadline=None, phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
-    @given(recipe, st.binary(max_size=3), st.integers(0, 400))
-    def check(content: dict[str, Any], noise: bytes, place: int) -> None:
-        text = yaml.safe_dump(content, allow_unicode=True).encode("utf-8", "surrogatepass")
-        path.write_bytes(text[:place] + noise + text[place:])
-        told["recipes"] += 1
-        counted(told, ["check", str(path)])
+    def spoilt(content: dict[str, Any], noise: bytes, place: int) -> bytes:
+        text = as_yaml(content)
+        return text[:place] + noise + text[place:]
 
-    check()
-    return told
+    return st.builds(spoilt, recipe, st.binary(max_size=3), st.integers(0, 400))
+
+
+def right_recipes(fixed: dict[str, str], rows: list[str]) -> Any:
+    """A few keys with values of their types, within their limits; as bytes.
+
+    Each key is right by itself. Some pairs of them are not, and kft has to say so.
+    """
+    from hypothesis import strategies as st
+
+    from kft.recipe.keys import keys
+
+    values = {
+        path: st.one_of(*drawn)
+        for path, key in keys().items()
+        if path not in fixed and (drawn := [one for form in key.forms for one in of_form(form)])
+    }
+    some = st.lists(st.sampled_from(sorted(values)), max_size=4, unique=True)
+    chosen = some.flatmap(lambda names: st.fixed_dictionaries({n: values[n] for n in names}))
+
+    def nested(drawn: dict[str, Any], train: str) -> bytes:
+        content: dict[str, Any] = {}
+        for path, value in {**drawn, **fixed, "data.train": train}.items():
+            section, _, name = path.rpartition(".")
+            (content.setdefault(section, {}) if section else content)[name] = value
+        return as_yaml(content)
+
+    return st.builds(nested, chosen, st.sampled_from(rows))
+
+
+def of_form(form: Any) -> list[Any]:
+    """What makes the values of one alternative of a key's type; nothing for free text."""
+    from hypothesis import strategies as st
+
+    low = form.get("minimum", form.get("exclusiveMinimum", 0))
+    is_open = {"exclude_min": "exclusiveMinimum" in form, "exclude_max": True}
+    match form.get("type"):
+        case "boolean":
+            return [st.booleans()]
+        case "null":
+            return [st.none()]
+        case "integer":
+            return [st.integers(low, low + 40)]
+        case "number":
+            return [st.floats(low, form.get("exclusiveMaximum", 5), **is_open)]
+    choices = form.get("enum") or [form["const"]] if "enum" in form or "const" in form else []
+    return [st.sampled_from(choices)] if choices else []
+
+
+def as_yaml(content: dict[str, Any]) -> bytes:
+    """A recipe's file."""
+    import yaml
+
+    return yaml.safe_dump(content, allow_unicode=True).encode("utf-8", "surrogatepass")
 
 
 def rows(work: Path, count: int, model: Path, seed: int = 0) -> Result:

@@ -49,7 +49,7 @@ def measure(part: str, work: Path, count: int) -> Result:
         "kills": lambda: fault_runs.kills(work, count),
         "damage": lambda: fault_runs.damage(work, count),
         "disk": lambda: fault_runs.full_disks(work, count),
-        "recipes": lambda: fault_inputs.recipes(work, count),
+        "recipes": lambda: fault_inputs.recipes(work, count, fault_runs.make_models(work)["GPT"]),
         "rows": lambda: fault_inputs.rows(work, count, fault_runs.make_models(work)["GPT"]),
         "soak": lambda: fault_runs.soak(work, count),
     }

@@ -86,14 +86,15 @@ def killed(words: list[str], checkpoint: Path) -> tuple[int, int]:
     if process.wait(300) == 0:
         raise SystemExit("the run ended well, although a process was killed")
     lines = (checkpoint.parents[1] / "metrics.jsonl").read_text("utf-8").splitlines()
+    steps = [line for line in lines if "loss" in json.loads(line)]
     kept = max(path.name for path in checkpoint.parent.glob("step-????????"))
-    return len(lines), int(kept.removeprefix("step-"))
+    return len(steps), int(kept.removeprefix("step-"))
 
 
 def numbers(folder: Path) -> dict[str, torch.Tensor]:
     """Loss and gradient norm of each step, and the trained weights after the last."""
     lines = (folder / "metrics.jsonl").read_text("utf-8").splitlines()
-    steps = [json.loads(line) for line in lines]
+    steps = [step for step in map(json.loads, lines) if "loss" in step]
     if [step["step"] for step in steps] != list(range(1, STEPS + 1)):
         raise SystemExit(f"{folder} has other steps")
     saved = load_file(folder / "checkpoints" / f"step-{STEPS:08d}" / "weights.safetensors")

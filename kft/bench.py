@@ -23,18 +23,28 @@ def matmul_peak(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) 
     Args:
         device: Where.
         dtype: Precision of the matrices.
-        seconds: How long to try.
+        seconds: How long to try; matrices grow as long as that allows it.
     """
-    left, right = (torch.randn(_SIDE, _SIDE, device=device).to(dtype) for _ in range(2))
-    left @ right  # the first one sets things up
-    best, started = float("inf"), time.perf_counter()
-    while best == float("inf") or time.perf_counter() - started < seconds:
-        synchronize(device)
-        before = time.perf_counter()
-        left @ right
-        synchronize(device)
-        best = min(best, time.perf_counter() - before)
-    return float(2 * _SIDE**3 / best)
+    started, side, elapsed = time.perf_counter(), _SIDE // 16, 0.0
+    # A product of twice the side takes eight times as long, and the first one is not counted:
+    # minutes in a precision that the hardware doesn't have.
+    while side < _SIDE and 16 * elapsed <= seconds:
+        side *= 2
+        left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        left @ right  # the first one sets things up
+        elapsed = _product_seconds(left, right)
+    best = elapsed
+    while time.perf_counter() - started < seconds:
+        best = min(best, _product_seconds(left, right))
+    return float(2 * side**3 / best)
+
+
+def _product_seconds(left: torch.Tensor, right: torch.Tensor) -> float:
+    synchronize(left.device)
+    before = time.perf_counter()
+    left @ right
+    synchronize(left.device)
+    return time.perf_counter() - before
 
 
 def synchronize(device: torch.device) -> None:

@@ -8,11 +8,19 @@ _SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE
 _RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 _LOCAL_RANKS = ("LOCAL_RANK", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK")
 _SHARDED = {
-    "ACCELERATE_USE_FSDP": "FSDP",
-    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
-    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
-    "ACCELERATE_USE_PARALLELISM_CONFIG": "A parallelism configuration",
+    "ACCELERATE_USE_FSDP": (
+        "FSDP",
+        "steps and checkpoints of sharded weights are there, measuring and generating with them "
+        "isn't; on CPUs accelerate would run none",
+    ),
+    "ACCELERATE_USE_DEEPSPEED": ("DeepSpeed", "its ZeRO stages were never run with kft"),
+    "ACCELERATE_USE_MEGATRON_LM": ("Megatron-LM", "it takes models of its own"),
+    "ACCELERATE_USE_PARALLELISM_CONFIG": (
+        "A parallelism configuration",
+        "kft splits rows among processes, not layers or sequences",
+    ),
 }
+"""What ``accelerate launch`` may be told to use -> its name, and why kft doesn't."""
 
 
 def num_launched() -> int:
@@ -43,11 +51,11 @@ def repeats_another() -> bool:
     return launched_rank() > 0 and _number(_LOCAL_RANKS, 0) > 0
 
 
-def sharding_asked() -> str | None:
-    """The strategy other than DDP that ``accelerate launch`` was told to use, if it was."""
-    for variable, name in _SHARDED.items():
+def sharding_asked() -> tuple[str, str] | None:
+    """The strategy other than DDP that ``accelerate launch`` was told to use; why kft doesn't."""
+    for variable, told in _SHARDED.items():
         if os.environ.get(variable, "").lower() in {"1", "true", "yes"}:
-            return name
+            return told
     return None
 
 

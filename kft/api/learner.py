@@ -58,7 +58,7 @@ def load_learner(
         head: What the last layer is to say.
         weights: Precision in which the weights are held.
         device: Where they go.
-        observer: Told of a new head, and of rows that can't be packed.
+        observer: Told of a new head, of weights without a place, and of rows that can't be packed.
 
     Raises:
         ModelError: As :func:`kft.models.loader.load_model_with_head` and
@@ -73,12 +73,12 @@ def load_learner(
                 where="`model.trust_remote_code`",
             )
         )
-    model, new = load_model_with_head(
+    model, new, left = load_model_with_head(
         recipe.model, auto_class=task.auto_class, dtype=weights, device=device, head=head
     )
     told = head_finding(model, new, head)
-    if told is not None:
-        observer.finding(told)
+    for finding in [*left, *([told] if told else [])]:
+        observer.finding(finding)
     whole = trained_in_full(model, head, new_modules(model, new))
     new_token_ids = fit_vocabulary(model, tokenizer)
     clean_generation_config(model, tokenizer)

@@ -22,6 +22,7 @@ from kft.models.heads import (
     HeadOptions,
     configure_head,
 )
+from kft.models.hub import hub_findings
 from kft.models.loader import (
     load_config,
 )
@@ -69,7 +70,9 @@ def load_data(
         config,
         records,
         tokenizer,
-        replace(data, findings=[*licence_findings(recipe.model), *told, *data.findings]),
+        replace(
+            data, findings=[*hub_findings(), *licence_findings(recipe.model), *told, *data.findings]
+        ),
     )
 
 

@@ -178,9 +178,9 @@ def connect(recipe: Recipe) -> Ranks:
     asked = sharding_asked()
     if asked is not None:
         raise UsageError(
-            f"{asked} was asked for, and kft trains with DDP only",
+            f"{asked[0]} was asked for, and kft trains with DDP only: {asked[1]}",
             where="`accelerate launch`",
-            expected="a model that fits on each device",
+            expected="a model that fits on each device; `adapter.method: qlora` makes it smaller",
             hint="`torchrun --nproc-per-node 2 -m kft finetune ...` starts 2 processes with DDP.",
         )
     if lacks_address():
@@ -199,7 +199,9 @@ def connect(recipe: Recipe) -> Ranks:
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[
             InitProcessGroupKwargs(timeout=LONGEST_WAIT),
-            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
+            # Buffers are constants, and a rank that failed in a forward pass would owe the others
+            # theirs.
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False),
         ],
     )
     _require_connected(accelerator)

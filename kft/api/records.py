@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 
@@ -15,9 +15,10 @@ from kft.data.files import resolve_files
 from kft.data.layouts import Layout
 from kft.data.left_out import LeftOut, joined
 from kft.data.record_store import read_side
-from kft.data.sources import RowSource
+from kft.data.sources import HubDataset, RowSource
 from kft.data.table import are_set, choose, lengths, whole_numbers
 from kft.errors import DataError, Finding
+from kft.models.hub import find_hub
 from kft.recipe.schema import DataSection, Recipe
 from kft.tasks.registry import TASKS
 from kft.tasks.task import Record
@@ -74,7 +75,7 @@ def read_records(recipe: Recipe, ranks: int = 1) -> Records:
         kept, apart = hold_out(len(train), data.eval_fraction, seed, labels)
         held_out = choose(train, apart)
     else:
-        eval_files = resolve_files(data.eval, "data.eval")
+        eval_files = _resolved(data.eval, "data.eval")
         # The same format on both sides: a loss on answers says nothing about labels.
         same = data.model_copy(update={"format": side.layout.format})
         other = read_side(eval_files, same, label_as, labels=side.labels)
@@ -108,8 +109,16 @@ def train_files(data: DataSection) -> list[RowSource]:
     Raises:
         DataError: If one can't be found.
     """
-    files = resolve_files(data.train, "data.train")
+    files = _resolved(data.train, "data.train")
     return [replace(file, streamed=True) for file in files] if data.streaming else files
+
+
+def _resolved(said: Any, key: str) -> list[RowSource]:
+    """The files or data sets that a key names."""
+    files = resolve_files(said, key)
+    if any(isinstance(file, HubDataset) for file in files):
+        find_hub()
+    return files
 
 
 def _enough(recipe: Recipe, ranks: int) -> int | None:

@@ -43,12 +43,16 @@ class Run:
 
     @property
     def metrics(self) -> pandas.DataFrame:
-        """One row per line of ``metrics.jsonl``; ``loss`` is in nats per target."""
+        """One row per step and per evaluation of ``metrics.jsonl``; ``loss`` in nats per target.
+
+        The file also says what each checkpoint took.
+        """
         import pandas
 
         from kft.train.runlog import read_log
 
-        return pandas.DataFrame(read_log(self.folder))
+        lines = [line for line in read_log(self.folder) if "checkpoint_bytes" not in line]
+        return pandas.DataFrame(lines)
 
     @cached_property
     def _opened(self) -> Opened:

@@ -39,6 +39,7 @@ from kft.api.training import idle_ranks, prepare_training, train_and_save
 from kft.api.watching import Watch
 from kft.errors import DataError, ExportError, Finding, KftError, ModelError, UsageError
 from kft.models.adapters import count_parameters
+from kft.models.saved_adapter import save_adapter
 from kft.recipe.schema import Recipe
 from kft.train.checkpoint import load_checkpoint
 from kft.train.loop import StepStats
@@ -234,7 +235,7 @@ def save_trained(loaded: Loaded, folder: Path) -> None:
     target = folder / "adapter"
     for config in loaded.model.peft_config.values():  # to be found from any folder
         config.base_model_name_or_path = absolute(loaded.recipe.model.name_or_path)
-    loaded.model.save_pretrained(str(target), safe_serialization=True)
+    save_adapter(loaded.model, target)
     loaded.tokenizer.save_pretrained(str(target))
     write_json(target / "kft_base.json", base_record(loaded.recipe, loaded.dtype))
 

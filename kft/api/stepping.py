@@ -18,6 +18,7 @@ from kft.models.precision import dtype_name
 from kft.tasks.task import Window
 from kft.train.checkpoint import checkpoint_progress
 from kft.train.divergence import Divergence
+from kft.train.gradients import WindowTooLargeError
 from kft.train.loop import NotFiniteError, StepStats, train
 from kft.train.not_finite import Origin, find_origin
 from kft.train.optimizer import learning_rate_schedule
@@ -58,7 +59,6 @@ class Steps:
         self.rows = training.plan.rows_per_batch
         self.findings: list[Finding] = []
         self._divergence = Divergence()
-        self._updating = False
 
     def go_on_from(self, checkpoint: Path, step: int, folder: Path) -> None:
         """Know again what a checkpoint kept, and the losses of the run's log up to its step."""
@@ -74,25 +74,21 @@ class Steps:
     def take(self, first_step: int) -> Iterator[StepStats]:
         """Take the steps from ``first_step`` on.
 
-        When the device runs out of memory while a window's gradients are computed, the window is
-        cut into micro-batches of half as many rows and computed again; the step is the same sum.
+        When a device runs out of memory while a window's gradients are computed, every rank cuts
+        the window into micro-batches of half as many rows and computes it again; the step is the
+        same sum.
 
         Raises:
             TrainError: If a loss or gradient isn't finite, or one row is too much for the device.
         """
         step = first_step
-        hook = _torch_optimizer(self.training.optimizer).register_step_pre_hook(self._begin_update)
-        try:
-            while step <= self.training.plan.total_steps:
-                for stats in self._train(step):
-                    self._updating = False
-                    step = stats.step + 1
-                    self._watch(stats)
-                    yield stats
-                if step <= self.training.plan.total_steps:
-                    self._cut_smaller(step)
-        finally:
-            hook.remove()
+        while step <= self.training.plan.total_steps:
+            for stats in self._train(step):
+                step = stats.step + 1
+                self._watch(stats)
+                yield stats
+            if step <= self.training.plan.total_steps:
+                self._cut_smaller(step)
 
     def _train(self, first_step: int) -> Iterator[StepStats]:
         """The steps until all are taken, or until the device has no memory for one."""
@@ -111,13 +107,14 @@ class Steps:
         except NotFiniteError as cause:
             with loaded.ranks.told_by_main():
                 raise self._not_finite(cause) from cause
+        except WindowTooLargeError as cause:
+            if self.rows == 1:
+                with loaded.ranks.told_by_main():
+                    raise self._too_large("a single row", cause) from cause
         except torch.OutOfMemoryError as cause:
-            # The other ranks already wait for this one's gradient of the window.
-            if self._updating or self.rows == 1 or loaded.ranks.number > 1:
-                raise self._too_large(cause) from cause
-
-    def _begin_update(self, *_: Any) -> None:
-        self._updating = True  # from here on the weights may have changed
+            # Weights may have changed, or the other ranks wait for this one's gradients.
+            what = "the window's gradients and the optimizer's state"
+            raise self._too_large(what, cause) from cause
 
     def _cut_smaller(self, step: int) -> None:
         # Here the exception is gone, and with it what it held of the window.
@@ -154,13 +151,11 @@ class Steps:
         self.findings.append(finding)
         self.observer.finding(finding)
 
-    def _too_large(self, cause: torch.OutOfMemoryError) -> TrainError:
+    def _too_large(self, what: str, cause: Exception) -> TrainError:
         memory = self.loaded.memory
         planned = f"; the plan was {memory.as_text()}" if memory else ""
-        rows = "the optimizer's state" if self._updating else f"micro-batches of {self.rows} rows"
-        rows = "a single row" if self.rows == 1 else rows
         return TrainError(
-            f"The device has no memory for {rows}: {str(cause).strip().partition('.')[0]}",
+            f"The device has no memory for {what}: {str(cause).strip().partition('.')[0]}",
             where="`train.per_device_train_batch_size`",
             expected=f"room for a micro-batch of {self.rows} rows{planned}",
             hint="`train.gradient_checkpointing=true`, or a smaller `data.max_length`."
@@ -202,12 +197,6 @@ def _origin_text(origin: Origin) -> str:
 
 def _smaller(learning_rate: float) -> str:
     return f"`train.learning_rate={learning_rate / 10:.0e}` is ten times smaller."
-
-
-def _torch_optimizer(optimizer: Any) -> torch.optim.Optimizer:
-    """What accelerate wraps: its own hooks run only when a step is taken."""
-    inner: torch.optim.Optimizer = optimizer.optimizer
-    return inner
 
 
 def training_windows(

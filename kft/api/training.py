@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -18,11 +19,11 @@ from kft.models.blocks import blocks
 from kft.models.logits import logits_from
 from kft.recipe.reader import flat_values
 from kft.recipe.schema import Recipe
-from kft.train.checkpoint import save_checkpoint
+from kft.train.checkpoint import save_checkpoint, state_of
 from kft.train.layer_norms import LayerNorms
 from kft.train.loop import StepStats
 from kft.train.optimizer import make_optimizer
-from kft.train.runlog import RunLog, step_record
+from kft.train.runlog import RunLog, checkpoint_record, step_record
 from kft.train.trackers import Trackers
 
 
@@ -80,7 +81,7 @@ def train_and_save(
             due = _is_due(stats.step, recipe.train.save_steps)
             ends = (is_last or is_over) and recipe.train.save_steps is not None
             if due or ends or signal:
-                ranks.by_main(partial(_save, steps, watch, stats.step))
+                ranks.by_main(partial(_save, steps, watch, stats.step, log))
             if signal:
                 stop.received = signal
                 observer.finding(_stopped(folder, stats.step, plan.total_steps))
@@ -111,17 +112,18 @@ def _see(watch: Watch, step: int, log: RunLog | None) -> None:
         watch.see(step, log)
 
 
-def _save(steps: Steps, watch: Watch, step: int) -> None:
+def _save(steps: Steps, watch: Watch, step: int, log: RunLog | None) -> None:
     loaded, training = steps.loaded, steps.training
-    save_checkpoint(
+    began = time.perf_counter()
+    folder = save_checkpoint(
         watch.root,
         step,
-        training.bare,
-        training.optimizer,
-        loaded.accelerator.scaler,
+        state_of(training.bare, training.optimizer, loaded.accelerator.scaler),
         keep=loaded.recipe.train.save_total_limit,
         progress={**watch.progress(), **steps.progress()},
     )
+    if log is not None:
+        log.write(checkpoint_record(step, time.perf_counter() - began, folder))
 
 
 def _stopped(folder: Path, step: int, total_steps: int) -> Finding:

@@ -13,7 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, GenerationConfig
 
-from kft.errors import ModelError
+from kft.errors import Finding, ModelError
 from kft.models.architecture import check_architecture
 from kft.models.checkpoint_files import (
     check_config_file,
@@ -22,6 +22,8 @@ from kft.models.checkpoint_files import (
 )
 from kft.models.decoders import fit_attention, model_class
 from kft.models.heads import HeadOptions, check_complete, configure_head
+from kft.models.hub import find_hub
+from kft.models.leftover import leftover_findings
 from kft.models.quantization import keep_4bit_layers_intact, quantization_config
 from kft.models.special_tokens import stop_ids
 from kft.recipe.schema import ModelSection
@@ -39,6 +41,8 @@ def load_config(section: ModelSection) -> Any:
     check_name(section.name_or_path, "`model.name_or_path`")
     if Path(section.name_or_path).is_dir():
         check_config_file(Path(section.name_or_path), "`model.name_or_path`")
+    else:
+        find_hub()
     try:
         config = AutoConfig.from_pretrained(
             section.name_or_path,
@@ -89,7 +93,7 @@ def load_model_with_head(
     dtype: torch.dtype,
     device: torch.device,
     head: HeadOptions | None = None,
-) -> tuple[Any, list[str]]:
+) -> tuple[Any, list[str], list[Finding]]:
     """The checkpoint's weights in a transformers model on ``device``, in eval mode.
 
     Args:
@@ -101,11 +105,13 @@ def load_model_with_head(
 
     Returns:
         The model, and the names of its weights that the checkpoint did not have: only those of
-        a head that it was never trained with, drawn with the head's seed.
+        a head that it was never trained with, drawn with the head's seed; and what to tell of
+        weights that the model has no place for.
 
     Raises:
-        ModelError: If the checkpoint can't be read, or its weights don't fill the model: kft
-            never trains on weights that were silently drawn at random.
+        ModelError: If the checkpoint can't be read, its weights don't fill the model, or some are
+            left over that belong inside: kft never trains on weights that were silently drawn at
+            random, nor on a part of a checkpoint.
     """
     head = head or HeadOptions()
     config = load_config(section)
@@ -119,6 +125,7 @@ def load_model_with_head(
     if section.attn_implementation != "auto":
         options["attn_implementation"] = section.attn_implementation
     new: list[str] = []
+    told: list[Finding] = []
     try:
         if section.init == "random":
             model = factory.from_config(config, **options).to(device)
@@ -136,13 +143,14 @@ def load_model_with_head(
                     **options,
                 )
             new = check_complete(section.name_or_path, model, loading, auto_class)
+            told = leftover_findings(section.name_or_path, model, loading["unexpected_keys"])
     except UnpicklingError as cause:
         raise refused_pickle(section.name_or_path, cause) from cause
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as cause:
         raise unreadable(section, "weights", cause) from cause
     keep_4bit_layers_intact(model)
     model.eval()
-    return model, new
+    return model, new, told
 
 
 def vocabulary_rows(model: Any) -> int:
@@ -221,6 +229,8 @@ def unreadable(section: ModelSection, part: str, cause: Exception) -> ModelError
             hint="`model.trust_remote_code: true` with a pinned `model.revision` runs that code.",
         )
     is_local = Path(place).is_dir()
+    if not is_local and not find_hub():
+        reason = "it isn't in the hub's cache, and the hub is out of reach"
     return ModelError(
         f"The {part} of `{place}` can't be loaded: {reason}",
         where="`model.tokenizer`"
@@ -231,7 +241,8 @@ def unreadable(section: ModelSection, part: str, cause: Exception) -> ModelError
         else "a folder here, or a name on the hub",
         hint=None
         if is_local
-        else "Without a network, `model.name_or_path` must be a local folder.",
+        else f"`hf download {place}` fetches it where there is a network; `HF_HOME` names the "
+        "cache to take along. Or name a local folder.",
     )
 
 

@@ -31,3 +31,12 @@ def without_deprecations() -> Iterator[None]:
             "ignore", message="`(is_)?gradient_checkpointing", category=FutureWarning
         )
         yield
+
+
+@contextmanager
+def without_hub_lookups() -> Iterator[None]:
+    """Leave out that peft looks for the base's ``config.json`` on a hub that isn't asked."""
+    with warnings.catch_warnings():
+        for message in ("Unable to fetch remote file", "Could not find a config file in"):
+            warnings.filterwarnings("ignore", message=message, category=UserWarning)
+        yield

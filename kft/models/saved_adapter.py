@@ -1,15 +1,34 @@
-"""A saved adapter, looked at before the base's weights are loaded."""
+"""Saved adapters: written, and looked at before the base's weights are loaded."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from kft.errors import ModelError
 from kft.models.checkpoint_files import check_json, check_tensor_file, is_adapter
 from kft.models.loader import weights_sha256
+from kft.models.quiet import without_hub_lookups
 
 _KEY = "`adapter.start_from`"
+
+
+def save_adapter(model: Any, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
+    """Write what ``PeftModel.from_pretrained`` loads.
+
+    Args:
+        model: A PEFT model.
+        folder: Where to.
+        weights: Its trained weights by the names of the module with its loss, where the model
+            itself has parts of them only.
+    """
+    own = {name.removeprefix("model."): weight for name, weight in (weights or {}).items()}
+    with without_hub_lookups():
+        model.save_pretrained(str(folder), safe_serialization=True, state_dict=own or None)
 
 
 def check_saved_adapter(folder: Path, base: str) -> None:

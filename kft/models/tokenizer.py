@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 
 from kft.errors import Finding, ModelError
 from kft.models.checkpoint_files import check_json
+from kft.models.hub import find_hub
 from kft.models.loader import check_name, unreadable
 from kft.models.presets import Preset, recognise
 from kft.models.remedies import build_instead, mend
@@ -74,6 +75,8 @@ def open_tokenizer(section: ModelSection) -> OpenedTokenizer:
             expected="a `tokenizer.json`, a `vocab.txt` or a sentencepiece model in the folder",
             hint="`model.tokenizer` names a folder that has one.",
         )
+    if not folder.is_dir():
+        find_hub()
     revision = section.revision if section.tokenizer is None else None
     check_json(folder, ["config.json", "tokenizer_config.json"])
     files = TokenizerFiles.of(place, revision)

@@ -142,7 +142,22 @@ def _summary(view: RunView) -> list[tuple[Markup, Any]]:
             (phrase("time"), duration(result["train_seconds"])),
             (phrase("peak memory"), gibibytes(result["peak_memory_bytes"])),
         ]
-    return [*facts, (phrase("device"), view.environment.get("device", "–"))]
+    return [*facts, *_checkpoints(view), (phrase("device"), view.environment.get("device", "–"))]
+
+
+def _checkpoints(view: RunView) -> list[tuple[Markup, Markup]]:
+    """How many were written, the size of the last, and the time that all took."""
+    lines = [line for line in view.log if "checkpoint_bytes" in line]
+    if not lines:
+        return []
+    seconds = sum(line["checkpoint_seconds"] for line in lines)
+    told = phrase(
+        "checkpoint sizes",
+        count=number(len(lines)),
+        size=gibibytes(lines[-1]["checkpoint_bytes"]),
+        time=duration(seconds),
+    )
+    return [(phrase("checkpoints"), told)]
 
 
 def _fit(result: Mapping[str, Any]) -> dict[str, Any] | None:

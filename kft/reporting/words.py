@@ -204,6 +204,11 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "trained parameters": ("학습한 매개변수", "Trained parameters"),
     "of all": ("{trained} / 전체 {total}", "{trained} of {total}"),
     "time": ("학습 시간", "Training time"),
+    "checkpoints": ("체크포인트", "Checkpoints"),
+    "checkpoint sizes": (
+        "{count}번 저장, 마지막은 {size}, 모두 {time}",
+        "{count} written, the last of {size}, {time} in all",
+    ),
     "peak memory": ("최대 메모리", "Peak memory"),
     "steps taken": ("최적화 단계", "Optimizer steps"),
     "device": ("장치", "Device"),

@@ -16,6 +16,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from kft.errors import Finding, TrainError
+from kft.train.weights import (
+    set_whole_optimizer_state,
+    set_whole_weights,
+    trained_weights,
+    whole_optimizer_state,
+    whole_weights,
+)
 
 MANIFEST = "manifest.json"
 _OWN = "manifest_sha256"
@@ -32,24 +40,45 @@ _FULL = 2**20
 _NAMES = {"weights.safetensors", "optimizer.pt"}
 
 
+@dataclass(frozen=True)
+class State:
+    """What a run goes on from, whole.
+
+    Args:
+        weights: Every trained weight by name.
+        rest: The optimizer's state, the scaler's and the random states.
+    """
+
+    weights: Mapping[str, torch.Tensor]
+    rest: Mapping[str, Any]
+
+
+def state_of(module: torch.nn.Module, optimizer: Any, scaler: Any) -> State:
+    """The state after a step; where ranks hold parts, each calls this and the main one has it.
+
+    Args:
+        module: With its trained weights.
+        optimizer: Of these.
+        scaler: The float16 gradient scaler, or ``None``.
+    """
+    rest = {
+        "optimizer": whole_optimizer_state(module, optimizer),
+        "scaler": None if scaler is None else scaler.state_dict(),
+        "cpu_random_state": torch.get_rng_state(),
+        "cuda_random_states": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
+    }
+    return State(whole_weights(module), rest)
+
+
 def save_checkpoint(
-    root: Path,
-    step: int,
-    module: torch.nn.Module,
-    optimizer: Any,
-    scaler: Any,
-    *,
-    keep: int,
-    progress: Mapping[str, Any],
+    root: Path, step: int, state: State, *, keep: int, progress: Mapping[str, Any]
 ) -> Path:
     """Write the checkpoint of a step, then remove all but the newest ``keep``.
 
     Args:
         root: The run's ``checkpoints`` folder.
         step: The optimizer step that was just taken.
-        module: Its trained weights are saved.
-        optimizer: Its state is saved.
-        scaler: The float16 gradient scaler, or ``None``.
+        state: What is saved.
         keep: Checkpoints that stay, this one among them.
         progress: What the evaluations so far have shown, as :class:`kft.train.best.Best` says it,
             and whatever else is to be known again.
@@ -60,8 +89,8 @@ def save_checkpoint(
     final = root / f"step-{step:08d}"
 
     def fill(part: Path) -> None:
-        save_file(trained_weights(module), part / "weights.safetensors")
-        torch.save(_state(optimizer, scaler), part / "optimizer.pt")
+        save_file(dict(state.weights), part / "weights.safetensors")
+        torch.save(dict(state.rest), part / "optimizer.pt")
 
     _write(final, fill, {"step": step, "progress": dict(progress)})
     others = sorted(path for path in root.glob("step-????????") if path != final)
@@ -173,6 +202,8 @@ def complete_checkpoints(root: Path) -> Iterator[tuple[Path, int] | Finding]:
 def load_checkpoint(folder: Path, module: torch.nn.Module, optimizer: Any, scaler: Any) -> None:
     """Put a checkpoint's weights, optimizer state and random states back.
 
+    Where ranks hold parts of the weights, each calls this, and takes its own from the whole.
+
     Raises:
         TrainError: If the checkpoint does not fit the model.
     """
@@ -181,7 +212,7 @@ def load_checkpoint(folder: Path, module: torch.nn.Module, optimizer: Any, scale
         state = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError) as cause:
         raise TrainError(f"The checkpoint can't be read: {cause}", where=str(folder)) from cause
-    optimizer.load_state_dict(state["optimizer"])
+    set_whole_optimizer_state(module, optimizer, state["optimizer"])
     if scaler is not None and state["scaler"] is not None:
         scaler.load_state_dict(state["scaler"])
     torch.set_rng_state(state["cpu_random_state"])
@@ -211,27 +242,7 @@ def load_weights(folder: Path, module: torch.nn.Module) -> None:
             where=str(folder),
             expected="the recipe that the run was started with",
         )
-    with torch.no_grad():
-        for name, weight in weights.items():
-            weight.copy_(saved[name])
-
-
-def trained_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The trained parameters by name, sharing memory with the module; a tied one stands once."""
-    return {
-        name: parameter.detach()
-        for name, parameter in module.named_parameters()
-        if parameter.requires_grad
-    }
-
-
-def _state(optimizer: Any, scaler: Any) -> dict[str, Any]:
-    return {
-        "optimizer": optimizer.state_dict(),
-        "scaler": None if scaler is None else scaler.state_dict(),
-        "cpu_random_state": torch.get_rng_state(),
-        "cuda_random_states": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
-    }
+    set_whole_weights(module, saved)
 
 
 def _json_sha256(content: Mapping[str, Any]) -> str:

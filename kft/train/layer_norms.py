@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kft.train.weights import whole
+
 
 class LayerNorms:
     """Norms of each layer's gradient, taken as the optimizer takes its step.
@@ -61,4 +63,4 @@ class LayerNorms:
 def _norm(gradients: Sequence[Tensor | None]) -> Tensor:
     """L2 norm of several gradients together, a scalar."""
     there = [gradient for gradient in gradients if gradient is not None]
-    return torch.nn.utils.get_total_norm(there)
+    return whole(torch.nn.utils.get_total_norm(there))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +12,9 @@ from torch import Tensor
 
 from kft.ops.losses import LossSum
 from kft.tasks.task import Batch, LossModule, Window
+from kft.train.gradients import add_up, add_up_if_it_fits, largest_batch_size
 from kft.train.optimizer import Schedule, set_learning_rate
+from kft.train.weights import is_sharded, whole
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,14 @@ def train(
         first_step: Number of the first window.
 
     Raises:
+        WindowTooLargeError: On every rank, if a window larger than those before it doesn't fit
+            on one of them.
         NotFiniteError: Before the step is taken, if the loss isn't finite, or the gradient isn't
             although no float16 scaler is there to skip the step and lower its scale.
     """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     iterator = iter(windows)
-    step = first_step - 1
+    step, largest = first_step - 1, 0
     while True:
         started = time.perf_counter()
         window = next(iterator, None)
@@ -96,21 +99,17 @@ def train(
             return
         step += 1
         module.train()
-        counts = accelerator.reduce(count_window(window, accelerator.device), "sum")  # (2,)
-        num_targets, num_tokens = counts.unbind()
-        loss = torch.zeros((), device=accelerator.device)
-        for position, batch in enumerate(window):
-            is_last = position == len(window) - 1
-            with contextlib.nullcontext() if is_last else accelerator.no_sync(module):
-                total = module(batch.to(accelerator.device)).total  # (), nats
-                if batch.is_spare:
-                    total = total * 0  # takes part in the ranks' sum of gradients, adds nothing
-                # Ranks' gradients are averaged, so the sum needs their number back.
-                accelerator.backward(total / num_targets * accelerator.num_processes)
-            loss += total.detach() / num_targets
+        size = largest_batch_size(window)
+        counts = count_window(window, accelerator.device, is_larger=size > largest)  # (3,)
+        num_targets, num_tokens, num_larger = accelerator.reduce(counts, "sum").unbind()
+        may_not_fit = accelerator.num_processes == 1 or bool(num_larger)
+        compute = add_up_if_it_fits if may_not_fit and not is_sharded(module) else add_up
+        loss = compute(module, window, num_targets, accelerator)
+        largest = max(largest, size)
         loss = accelerator.reduce(loss, "sum")
         # With an infinite limit nothing is clipped, and the norm is still known.
         grad_norm = accelerator.clip_grad_norm_(parameters, max_grad_norm or float("inf"))
+        grad_norm = whole(grad_norm)
         learning_rate = schedule(step)
         if not _is_finite(loss, grad_norm, accelerator.scaler):
             raise NotFiniteError(step, float(loss), float(grad_norm), learning_rate, window)
@@ -134,11 +133,12 @@ def _is_finite(loss: Tensor, grad_norm: Tensor, scaler: Any) -> bool:
     return bool(torch.isfinite(both if scaler is None else both[:1]).all())
 
 
-def count_window(window: Window, device: torch.device) -> Tensor:
-    """What the losses of a window on this rank are divided by, and its tokens; int64 (2,)."""
+def count_window(window: Window, device: torch.device, *, is_larger: bool) -> Tensor:
+    """What a window's losses on this rank are divided by, its tokens, ``is_larger``; int64 (3,)."""
     counted = [batch for batch in window if not batch.is_spare]
     targets = sum(batch.num_counted for batch in counted)
-    return torch.tensor([targets, sum(batch.num_tokens for batch in counted)], device=device)
+    tokens = sum(batch.num_tokens for batch in counted)
+    return torch.tensor([targets, tokens, int(is_larger)], device=device)
 
 
 def row_losses(

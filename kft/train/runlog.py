@@ -39,6 +39,12 @@ def step_record(stats: StepStats, accelerator: Any) -> dict[str, float]:
     }
 
 
+def checkpoint_record(step: int, seconds: float, folder: Path) -> dict[str, float]:
+    """What a checkpoint took, as it stands in ``metrics.jsonl``: seconds, and bytes on disk."""
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    return {"step": step, "checkpoint_seconds": seconds, "checkpoint_bytes": size}
+
+
 def finite(value: Any) -> Any:
     """The same with every number that isn't finite as ``None``: JSON has no infinity."""
     if isinstance(value, float):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,12 @@ def test_all_weights_are_counted_where_all_are_trained(tiny_llama: Path) -> None
 
 def test_a_peak_is_reached() -> None:
     assert matmul_peak(torch.device("cpu"), torch.float32, seconds=0.05) > 1e8
+
+
+def test_the_peak_of_a_precision_that_the_hardware_lacks_is_found_in_a_moment() -> None:
+    began = time.process_time()
+    assert matmul_peak(torch.device("cpu"), torch.bfloat16, seconds=0.2) > 1e6
+    assert time.process_time() - began < 3
 
 
 def test_steps_are_timed_and_nothing_is_written(

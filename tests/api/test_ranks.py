@@ -59,6 +59,27 @@ for stats in kft.steps(words[1]):
         raise SystemError("a fault of this rank alone")
 """
 
+SHORT_RANK = """
+import os, sys
+import torch
+from kft.cli.main import main
+from kft.tasks.language_loss import LanguageLoss
+
+forward, calls = LanguageLoss.forward, []
+def limited(self, batch):
+    calls.append(len(batch.input_ids))
+    total = forward(self, batch)
+    if self.training and os.environ["RANK"] == "1" and calls[-1] > int(os.environ["MOST_ROWS"]):
+        if os.environ["AT"] == "forward":
+            raise torch.OutOfMemoryError("CUDA out of memory. Planted.")
+        total.total.register_hook(out_of_memory)
+    return total
+def out_of_memory(gradient):
+    raise torch.OutOfMemoryError("CUDA out of memory. Planted.")
+LanguageLoss.forward = limited
+main(sys.argv[1:])
+"""
+
 
 def launch(
     ranks: int, *words: str, nodes: tuple[str, ...] = ("--standalone",), **environment: str
@@ -162,8 +183,7 @@ def test_four_ranks_one_of_which_is_killed_go_on_as_two(
     of_kft(process)[2].kill()
     _, err = end(process, 1)
     assert "Another process of this run ended" in err
-    log = (tmp_path / "run" / "metrics.jsonl").read_text("utf-8")
-    assert 10 <= len(log.splitlines()) < 60
+    assert 10 <= len(steps_of(tmp_path / "run")["loss"]) < 60
     end(launch(2, "finetune", str(path), quarter, "--resume"))
     require_close(tmp_path / "run", one.folder)
     told = json.loads((tmp_path / "run" / "environment.json").read_text("utf-8"))
@@ -247,6 +267,37 @@ def test_a_rank_that_fails_ends_the_others_and_is_the_one_that_tells(
     _, err = end(launch(2, script, "steps", str(path)), 1)
     assert "a fault of this rank alone" in err
     assert "Another process of this run ended" in err
+
+
+def without_memory(at: str, most: int, code: int, recipe: Path, tmp_path: Path, *keys: str) -> str:
+    """The stderr of a run on two ranks, of which one has room for so many rows at most."""
+    (tmp_path / "short.py").write_text(SHORT_RANK, encoding="utf-8")
+    script, plain = str(tmp_path / "short.py"), "train.fast_paths=false"
+    words = (script, "finetune", str(recipe), plain, *keys)
+    return end(launch(2, *words, AT=at, MOST_ROWS=str(most)), code)[1]
+
+
+@pytest.mark.parametrize("at", ["forward", pytest.param("backward", marks=pytest.mark.slow)])
+def test_memory_that_one_rank_lacks_makes_all_cut_the_window_smaller(
+    at: str, tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows, tmp_path: Path
+) -> None:
+    path = recipe_file(tiny_gpt, korean_rows, KEYS | {"train.max_steps": 12})
+    plain = {"train.fast_paths": False, "output_dir": str(tmp_path / "one")}
+    one = kft.finetune(path, plain)
+    err = without_memory(at, 2, 0, path, tmp_path, "train.per_device_train_batch_size=4")
+    assert err.count("Out of memory at step 1 with micro-batches of 4 rows") == 1
+    assert "computed again with 2" in err
+    require_close(tmp_path / "run", one.folder)
+
+
+@pytest.mark.slow
+def test_a_row_that_is_too_much_for_one_rank_ends_all(
+    tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows, tmp_path: Path
+) -> None:
+    path = recipe_file(tiny_gpt, korean_rows, KEYS)
+    err = without_memory("backward", 0, 1, path, tmp_path)
+    assert err.count("error: The device has no memory for a single row") == 1
+    assert [err.count(f"micro-batches of {rows} rows") for rows in (8, 4, 2)] == [1, 1, 1]
 
 
 @pytest.mark.slow

@@ -89,7 +89,7 @@ def loss(folder: Path) -> None:
 
 def length(folder: Path) -> None:
     lines = (folder / "metrics.jsonl").read_text().splitlines()
-    (folder / "metrics.jsonl").write_text("\n".join(lines[:-1]) + "\n")
+    (folder / "metrics.jsonl").write_text("\n".join(lines[:-2]) + "\n")
 
 
 def test_each_kind_of_difference_is_found(run: kft.Run, tmp_path: Path) -> None:

@@ -330,5 +330,5 @@ def test_what_would_leave_it_is_noticed_and_tells_no_token(
     done, tried = cut_off("check", str(recipe_file("somebody/something", korean_rows)))
     assert done.returncode == 2
     assert "huggingface.co" in tried.read_text("utf-8")
-    assert "hint: Without a network, `model.name_or_path` must be a local folder." in done.stderr
+    assert "hint: `hf download somebody/something` fetches it" in done.stderr
     assert TOKEN not in done.stdout + done.stderr

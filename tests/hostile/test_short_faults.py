@@ -33,10 +33,12 @@ def test_damage_is_found(tmp_path: Path) -> None:
     assert benchmark("fault_runs").damage(tmp_path, 40) == {"faults": 40, "flipped": 20, "cut": 20}
 
 
-def test_recipes_are_read_or_refused(tmp_path: Path) -> None:
-    told = benchmark("fault_inputs").recipes(tmp_path, 100)
+def test_recipes_are_read_or_refused(tmp_path: Path, tiny_gpt: Path) -> None:
+    told = benchmark("fault_inputs").recipes(tmp_path, 40, tiny_gpt)
+    print({name: told[name] for name in ("exit 0", "exit 2")})
     assert told["wrong"] == []
-    assert told["recipes"] == told["exit 2"] == 100
+    assert told["recipes"] == told["exit 0"] + told["exit 2"] == 40
+    assert min(told["exit 0"], told["exit 2"]) >= 10
 
 
 def test_rows_are_read_or_refused(tmp_path: Path, tiny_gpt: Path) -> None:
@@ -45,12 +47,14 @@ def test_rows_are_read_or_refused(tmp_path: Path, tiny_gpt: Path) -> None:
     assert told["files"] == told["exit 0"] + told["exit 2"] == 30
 
 
-def test_the_count_sees_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_count_sees_a_crash(
+    tmp_path: Path, tiny_gpt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def crash(*_: object) -> None:
         raise RuntimeError("planted")
 
     monkeypatch.setattr("kft.recipe.reader.read_document", crash)
-    assert len(benchmark("fault_inputs").recipes(tmp_path, 2)["wrong"]) == 2
+    assert len(benchmark("fault_inputs").recipes(tmp_path, 2, tiny_gpt)["wrong"]) == 2
 
 
 @pytest.mark.slow

@@ -99,7 +99,7 @@ def test_a_cache_and_the_other_rows_change_no_token(
 
 
 def test_the_head_of_the_masked_language_model_is_kept(tiny_bert: Path) -> None:
-    model, new = load_model_with_head(
+    model, new, _ = load_model_with_head(
         ModelSection(name_or_path=str(tiny_bert)),
         auto_class=CAUSAL,
         dtype=torch.float32,
@@ -117,7 +117,7 @@ def test_the_head_of_the_masked_language_model_is_kept(tiny_bert: Path) -> None:
 
 
 def test_a_discriminator_gets_a_head_that_is_trained_and_told(tiny_electra: Path) -> None:
-    def once(seed: int) -> tuple[Any, list[str]]:
+    def once(seed: int) -> tuple[Any, list[str], Any]:
         return load_model_with_head(
             ModelSection(name_or_path=str(tiny_electra)),
             auto_class=CAUSAL,
@@ -126,7 +126,7 @@ def test_a_discriminator_gets_a_head_that_is_trained_and_told(tiny_electra: Path
             head=HeadOptions(seed=seed),
         )
 
-    model, new = once(7)
+    model, new, _ = once(7)
     told = head_finding(model, new, HeadOptions(seed=7))
     assert told is not None
     assert "drawn with seed 7" in told.what

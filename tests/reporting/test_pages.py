@@ -72,6 +72,7 @@ def run_view(name: str = "run", planted: str = "글", **more: Any) -> RunView:
         for step in range(1, 31)
     ]  # fmt: skip
     log += [{"step": step, "eval_loss": 2 - step / 60} for step in (10, 20, 30)]
+    log += [{"step": 30, "checkpoint_seconds": 1.5, "checkpoint_bytes": 3 * 2**20}] * 2
     recipe = {
         "task": "causal_lm",
         "model": {"name_or_path": f"a/{planted}"},
@@ -134,6 +135,13 @@ def loads(page: str) -> list[str]:
     found += [tag for tag in seen.tags if tag in ("iframe", "object", "embed", "img", "base")]
     found += re.findall(r"@import|url\((?!#)[^)]*\)", page)
     return found + ["script"] * (seen.tags.count("script") - 1)
+
+
+def test_what_checkpoints_took_is_told() -> None:
+    assert "2 written, the last of 3 MiB, 3.0 s in all" in report_page(run_view())
+    none = run_view()
+    none.log[:] = [line for line in none.log if "checkpoint_bytes" not in line]
+    assert "3 MiB" not in report_page(none)
 
 
 def test_a_report_loads_nothing() -> None:

@@ -84,7 +84,7 @@ class Case:
         labels = LABELS.get(kind, ())
         task = TASKS[self.name]
         self.head = HeadOptions(task.head, labels, kind == "several classes", 7)
-        self.model, self.new = self.load()
+        self.model, self.new, _ = self.load()
         if is_encoder(self.model.config) and task.answers_in_text:
             as_decoder(self.tokenizer)
         clean_generation_config(self.model, self.tokenizer)
@@ -97,7 +97,7 @@ class Case:
             for example in self.task.encode(record(kind, number), self.tokenizer, renderer, options)
         ]
 
-    def load(self) -> tuple[Any, list[str]]:
+    def load(self) -> tuple[Any, list[str], Any]:
         return load_model_with_head(
             self.section,
             auto_class=TASKS[self.name].auto_class,
