@@ -33,7 +33,11 @@ def command_helps(
 ) -> Iterator[tuple[str, str]]:
     """``(command path, help)`` of a command and of everything below it, in its own order."""
     with click.Context(
-        command, info_name=name, parent=parent, terminal_width=HELP_COLUMNS
+        command,
+        info_name=name,
+        parent=parent,
+        terminal_width=HELP_COLUMNS,
+        **command.context_settings,
     ) as context:
         yield context.command_path, command.get_help(context)
         if isinstance(command, click.Group):

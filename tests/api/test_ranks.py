@@ -277,7 +277,8 @@ def without_memory(at: str, most: int, code: int, recipe: Path, tmp_path: Path, 
     return end(launch(2, *words, AT=at, MOST_ROWS=str(most)), code)[1]
 
 
-@pytest.mark.parametrize("at", ["forward", pytest.param("backward", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("at", ["forward", "backward"])
 def test_memory_that_one_rank_lacks_makes_all_cut_the_window_smaller(
     at: str, tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows, tmp_path: Path
 ) -> None:

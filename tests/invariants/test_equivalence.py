@@ -155,7 +155,7 @@ def test_a_window_takes_the_same_step_however_it_is_cut(
     ("family", "fast"),
     [
         ("tiny_gpt", True),
-        ("tiny_gpt", False),
+        pytest.param("tiny_gpt", False, marks=pytest.mark.slow),
         ("tiny_bert", True),
         pytest.param("tiny_llama", True, marks=pytest.mark.slow),
         pytest.param("tiny_neox", True, marks=pytest.mark.slow),
