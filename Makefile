@@ -54,6 +54,8 @@ evidence: .venv/ready-run
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/concepts.py
 	$(BIN)/python benchmarks/ranks.py
+	$(BIN)/python benchmarks/generation.py
+	$(BIN)/python benchmarks/bert_tasks.py $(KFT_TEST_DATA)/data
 	$(BIN)/python benchmarks/rows.py --nsmc $(KFT_TEST_DATA)/data/nsmc/ratings_train.txt
 
 # Kills, damage, full disks (as root), wrong input, a soak; half an hour and more.
