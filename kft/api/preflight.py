@@ -12,6 +12,7 @@ from kft.api.cards import licence_findings
 from kft.api.dataset import Prepared, prepare
 from kft.api.records import Records, RecordTexts, read_records, texts_of
 from kft.api.row_checks import findings, stop_on_errors
+from kft.data.collector import collector_paused
 from kft.data.table import are_set, lengths
 from kft.errors import Finding
 from kft.models.architecture import check_architecture, num_positions, skeleton
@@ -50,6 +51,13 @@ def load_data(
     Raises:
         KftError: With exit code 2 for the first thing that can't be used.
     """
+    with collector_paused():
+        return _load_data(recipe, task, made_tokenizer, ranks)
+
+
+def _load_data(
+    recipe: Recipe, task: Task, made_tokenizer: Path | None, ranks: int
+) -> tuple[Any, Records, Any, Prepared]:
     require_trackers(recipe.train.report_to)
     records = with_labels(read_records(recipe, ranks))
     config = load_config(recipe.model)
