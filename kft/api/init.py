@@ -11,6 +11,7 @@ from typing import get_args
 from kft.api.recipe_text import recipe_text
 from kft.api.sample import Sample, look_at
 from kft.errors import RecipeError, UsageError, name_list, nearest_name
+from kft.models.loader import check_name
 from kft.models.preset_memory import memory_need
 from kft.models.presets import Preset, find_preset, recognise
 from kft.models.tokenizer_files import TokenizerFiles
@@ -101,10 +102,13 @@ def resolve(model: str | None, preset: str | None) -> tuple[str, Preset | None]:
 
     Raises:
         UsageError: If neither is given, or the preset is unknown.
+        ModelError: If there is no such folder, and no hub can have that name.
     """
     found = find_preset(preset) if preset is not None else None
     if model is None and found is None:
         raise UsageError("No checkpoint is named", hint="Give `--preset NAME` or `--model PATH`.")
+    if model is not None:
+        check_name(model, "`--model`")
     if model is not None and found is None:
         found = recognise(model, TokenizerFiles.of(model).config if Path(model).is_dir() else {})
     place = model or (found.hub if found is not None else "")

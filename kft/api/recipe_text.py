@@ -48,13 +48,21 @@ def recipe_text(choice: Choice, path: Path) -> str:
     return "\n".join(_line(line) for block in blocks for line in block) + "\n"
 
 
-def _evaluate(choice: Choice) -> list[Line]:
-    lines: list[Line] = []
+def _eval_steps(choice: Choice) -> int | None:
+    """Steps between evaluations; ``None`` where there are too few, or packing makes them unknown."""
     sample = choice.sample
     steps = math.ceil(sample.num_rows * (1 - sample.eval_fraction) / _STEP_ROWS) * _EPOCHS
-    if steps >= _EVALUATIONS and sample.layout.format != "text":
+    return (
+        steps // _EVALUATIONS if sample.layout.format != "text" and steps > _EVALUATIONS else None
+    )
+
+
+def _evaluate(choice: Choice) -> list[Line]:
+    lines: list[Line] = []
+    every = _eval_steps(choice)
+    if every is not None:
         comment = "held-out loss on the way, to tell over- from underfitting"
-        lines.append((f"  eval_steps: {steps // _EVALUATIONS}", comment))
+        lines.append((f"  eval_steps: {every}", comment))
     if _writes_answers(choice):
         lines.append(("  generate: 3", "answers shown before and after"))
     return ["evaluate:", *lines] if lines else []
@@ -116,7 +124,7 @@ def _data(choice: Choice) -> list[Line]:
         lines.append(f"  columns: {{{roles}}}")
     if sample.labels:
         names = list(choice.wanted.labels) or list(sample.labels)
-        comment = "in the order of their numbers"
+        comment = "in the order of their numbers" if sample.labels_are_numbers else ""
         if sample.labels_are_numbers and not choice.wanted.labels:
             comment = "give them names, such as 부정 and 긍정: the name is the answer"
         lines.append((f"  labels: {_list(names)}", comment))
@@ -148,7 +156,7 @@ def _template(choice: Choice) -> Line:
 def _train(choice: Choice) -> list[Line]:
     rates = ("5e-4", "1e-3") if choice.is_small else ("2e-5", "2e-4")
     rate = rates[0] if choice.method == "full" else rates[1]
-    return [
+    lines: list[Line] = [
         "train:",
         f"  num_train_epochs: {_EPOCHS}",
         (
@@ -161,6 +169,10 @@ def _train(choice: Choice) -> list[Line]:
         f"  learning_rate: {rate}",
         "  seed: 42",
     ]
+    if _eval_steps(choice) is not None and choice.method != "full":
+        keep = ("  load_best_model_at_end: true", "of all evaluations, instead of the last one")
+        lines.append(keep)
+    return lines
 
 
 def _line(line: Line) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import islice
+from typing import Any, get_args
 
 from kft.data.files import resolve_files
 from kft.data.layouts import Layout, choose_layout
 from kft.data.rows import Row, read_rows
-from kft.errors import DataError
-from kft.recipe.schema import DataSection
+from kft.errors import DataError, UsageError, name_list, nearest_name
+from kft.recipe.schema import DataSection, Role
 
 _LENGTHS = (64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 _CHARACTERS_PER_TOKEN = 1.4
@@ -20,6 +21,12 @@ _TEMPLATE_TOKENS = 32
 """Room for what a template puts around a row."""
 _FEW = 10
 """Rows that should be held out at least."""
+_LOOKED_AT = 2000
+"""Rows that are enough to tell labels from texts."""
+_MOST_LABELS, _TIMES, _LABEL_CHARACTERS = 30, 5, 30
+"""Labels: so many at most, each so often on average, and so long."""
+_LABELLED = 300
+"""Rows that accuracy is known to about five points by."""
 _NUMBER = re.compile(r"[0-9]{1,6}(\.0+)?")
 
 
@@ -57,27 +64,28 @@ class Sample:
 
     @property
     def eval_fraction(self) -> float:
-        """Share to hold out, so that a difference can be told."""
-        return min(0.5, max(0.05, round(_FEW / max(self.num_rows, 1) + 0.005, 2)))
+        """Share to hold out, so that a difference can be told: of labels it takes more rows."""
+        least = min(0.5, _FEW / max(self.num_rows, 1) + 0.005)
+        wanted = min(0.2, _LABELLED / max(self.num_rows, 1)) if self.labels else 0.0
+        return max(0.05, round(max(least, wanted), 2))
 
 
 def look_at(
     data: str,
     columns: Mapping[str, str] | None = None,
-    layout_format: Literal["auto", "prompt_completion"] = "auto",
 ) -> Sample:
     """Read a file of rows as a run would.
 
     Args:
         data: File, folder or glob, as in ``data.train``.
         columns: Role -> column, where the names alone don't tell.
-        layout_format: ``prompt_completion`` when ``columns`` name its roles.
 
     Raises:
         DataError: If it can't be read, or its format can't be told.
+        UsageError: If a role is none.
     """
     named = dict(columns or {})
-    section = DataSection.model_validate({"train": data, "columns": named, "format": layout_format})
+    section = _section(data, named)
     layout: Layout | None = None
     lengths: list[int] = []
     labels: dict[str, None] = {}
@@ -103,6 +111,49 @@ def look_at(
         labels_are_numbers=are_numbers,
         usual_characters=lengths[min(len(lengths) - 1, int(0.95 * len(lengths)))],
         most_characters=lengths[-1],
+    )
+
+
+def _section(data: str, columns: Mapping[str, str]) -> DataSection:
+    unknown = next((role for role in columns if role not in get_args(Role)), None)
+    if unknown is not None:
+        meant = nearest_name(unknown, get_args(Role))
+        raise UsageError(
+            f"Unknown role `{unknown}` in `--columns`",
+            expected=f"one of {name_list(get_args(Role), 12)}",
+            hint=f"Did you mean `{meant}`?" if meant else None,
+        )
+    return DataSection.model_validate({"train": data, "columns": dict(columns)})
+
+
+def guess_columns(data: str) -> dict[str, str]:
+    """Which columns are a text and its label, by what stands in them; empty where none is clear.
+
+    A label is one of few short words that come again and again; the text is the longest of the
+    columns whose values hardly repeat.
+
+    Raises:
+        DataError: If the file can't be read.
+    """
+    values: dict[str, list[str]] = {}
+    for path in resolve_files(data, "`--data`"):
+        for row in islice(read_rows(path), _LOOKED_AT):
+            for name, value in row.fields.items():
+                values.setdefault(name, []).append(str(value))
+    labels = [name for name, found in values.items() if _may_be_labels(found)]
+    texts = [name for name, found in values.items() if len(set(found)) > len(found) / 2]
+    longest = max(texts, key=lambda name: sum(map(len, values[name])), default=None)
+    if len(labels) != 1 or longest is None:
+        return {}
+    return {"text": longest, "label": labels[0]}
+
+
+def _may_be_labels(values: Sequence[str]) -> bool:
+    distinct = set(values)
+    return (
+        2 <= len(distinct) <= _MOST_LABELS
+        and len(distinct) * _TIMES <= len(values)
+        and max(map(len, distinct)) <= _LABEL_CHARACTERS
     )
 
 

@@ -183,6 +183,7 @@ def presets(name: str | None, wants_json: bool) -> None:
 @click.option("--preset", metavar="NAME", help="A checkpoint that `kft presets` lists.")
 @click.option("--model", metavar="PATH", help="Any checkpoint: a folder, or a name on the hub.")
 @click.option("--data", metavar="FILE", help="The rows.")
+@click.option("--columns", metavar="ROLE=COLUMN,...", help="As `text=의견,label=만족`.")
 @click.option("--task", metavar="NAME", help="What is learned; else the checkpoint's usual task.")
 @click.option("--output", metavar="DIR", help="The run folder.")
 @click.option("--method", metavar="lora|qlora|full", help="Else QLoRA where LoRA doesn't fit.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
+_LABELLED = ("sequence_classification", "sequence_regression")
+"""Tasks that learn a label of a text."""
+
 
 @dataclass(frozen=True)
 class Given:
@@ -33,6 +37,7 @@ class Given:
         output: ``--output``.
         method: ``--method``.
         device: ``--device``.
+        columns: ``--columns``.
     """
 
     model: str | None = None
@@ -42,6 +47,7 @@ class Given:
     output: str | None = None
     method: str | None = None
     device: str | None = None
+    columns: str | None = None
 
 
 def write_recipe(file: str, given: Given) -> None:
@@ -85,12 +91,18 @@ def collect(given: Given) -> tuple[Wanted, Sample]:
             if given.model or given.preset
             else _ask_again("Checkpoint (a preset, a folder or a hub name)", _resolve_either)
         )
-        data, sample = _data(given.data, is_asking=is_asking)
+        fits_labels = offered_tasks(preset, "classification", model)[0] != "causal_lm"
+        look = partial(_look, given=given, fits_labels=fits_labels, is_asking=is_asking)
+        data, (sample, task) = (
+            (given.data, look(given.data))
+            if given.data is not None
+            else _ask_again("Data (a file of rows)", lambda answer: (answer, look(answer)))
+        )
         wanted = Wanted(
             model,
             preset,
             data,
-            task=given.task,
+            task=task,
             output=given.output,
             method=given.method,
             device=given.device,
@@ -117,31 +129,63 @@ def _resolve_either(answer: str) -> tuple[str, Preset | None]:
         return resolve(answer, None)
 
 
-def _data(path: str | None, *, is_asking: bool) -> tuple[str, Sample]:
-    from kft.api.sample import look_at
+def _look(
+    path: str, *, given: Given, fits_labels: bool, is_asking: bool
+) -> tuple[Sample, str | None]:
+    """Look at the file, and find out or ask which columns are meant where their names don't tell.
 
-    if path is None:
-        return _ask_again("Data (a file of rows)", lambda answer: (answer, _look(answer)))
-    if is_asking:
-        return path, _look(path)
-    return path, look_at(path)
+    Returns:
+        What was seen, and the task, where it was asked for.
+    """
+    from kft.api.sample import columns_of, guess_columns, look_at
 
-
-def _look(path: str) -> Sample:
-    """Look at the file; ask which columns are meant where their names don't tell."""
-    from kft.api.sample import columns_of, look_at
-
+    if given.columns is not None:
+        return look_at(path, _roles(given.columns)), given.task
     try:
-        return look_at(path)
-    except DataError:
+        return look_at(path), given.task
+    except DataError as error:
         columns = columns_of(path)
         if len(columns) < 2:
             raise
+        guess = guess_columns(path)
+        wants_labels = given.task in _LABELLED or (given.task is None and fits_labels)
+        if not is_asking and guess and wants_labels:
+            return look_at(path, guess), given.task
+        if not is_asking:
+            columns_meant = guess or {"prompt": columns[0], "completion": columns[1]}
+            raise _with_option(error, columns_meant) from error
     tell(f"The columns are {', '.join(f'`{name}`' for name in columns)}.")
-    roles: Mapping[str, str] = {
-        role: _choose(f"Which one holds the {role}", columns) for role in ("prompt", "completion")
+    task = given.task
+    if task is None:
+        usual = _LABELLED[0] if guess or fits_labels else "causal_lm"
+        task = _choose("What is learned", [*_LABELLED, "causal_lm"], usual)
+    roles = ("text", "label") if task in _LABELLED else ("prompt", "completion")
+    meant = {
+        role: _choose(f"Which one holds the {role}", columns, guess.get(role)) for role in roles
     }
-    return look_at(path, roles, "prompt_completion")
+    return look_at(path, meant), task
+
+
+def _with_option(error: DataError, columns: Mapping[str, str]) -> DataError:
+    """The same error with an option of this command as its hint."""
+    shown = ",".join(f"{role}={name}" for role, name in columns.items())
+    hint = f'`--columns "{shown}"` says it.'
+    return DataError(error.what, where=error.where, expected=error.expected, hint=hint)
+
+
+def _roles(text: str) -> dict[str, str]:
+    """``text=의견,label=만족`` as role -> column.
+
+    Raises:
+        UsageError: If it has another form.
+    """
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(role.strip() and name.strip() for role, _, name in pairs):
+        raise UsageError(
+            f"Can't read `--columns {text}`",
+            expected="roles with columns, such as `text=의견,label=만족`",
+        )
+    return {role.strip(): name.strip() for role, _, name in pairs}
 
 
 def _ask_rest(wanted: Wanted, sample: Sample, tasks: Sequence[str]) -> Wanted:

@@ -10,9 +10,11 @@ from typing import Any
 from kft.evaluation.fit import noise_sentence
 from kft.evaluation.intervals import Interval, Outcome, metric_interval, paired_metric_interval
 from kft.evaluation.metrics.registry import METRICS
-from kft.evaluation.metrics.statistic import Statistic
+from kft.evaluation.metrics.statistic import Statistic, value
 
 FEWEST_ROWS = 10
+_Z = 1.96
+"""Standard deviations to either side that hold 95 % of a normal distribution."""
 """Below so many rows resampling promises too much."""
 
 
@@ -100,7 +102,7 @@ def headline(
     Returns:
         ``metric``, ``outcome`` (``None`` where nothing can be said) and ``sentence``; where
         always giving the same answer would score something, also ``free`` (that score) and
-        ``is_above_free`` (whether the tuned model's whole interval is above it).
+        ``is_above_free`` (whether the tuned model is above it by more than both their doubts).
     """
     found, num_rows = differences.get(name), tuned.num_rows
     outcome = found.outcome if found else None
@@ -115,8 +117,13 @@ def headline(
     if found is None or free is None:
         return told
     low, high = metric_interval(tuned)
-    told |= {"free": free, "is_above_free": low > free}
-    if low <= free:
-        how = "and below" if high < free else "but not clearly above"
+    # How often one label occurs in so few rows is chance as well; the two are taken as independent.
+    doubt = _Z * math.sqrt(free * (1 - free) / num_rows) if name == "accuracy" else 0.0
+    score = value(tuned)
+    is_above = score - free > math.hypot(score - low, doubt)
+    told |= {"free": free, "is_above_free": is_above}
+    if not is_above:
+        but = "but" if outcome == "better" else "and"
+        how = "and below" if high < free else f"{but} not clearly above"
         told["sentence"] += f", {how} {free:.4g}, which always giving the same answer would score"
     return told

@@ -13,7 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, GenerationConfig
 
-from kft.errors import Finding, ModelError
+from kft.errors import Finding, ModelError, nearest_name
 from kft.models.architecture import check_architecture
 from kft.models.checkpoint_files import (
     check_config_file,
@@ -206,12 +206,18 @@ def check_name(place: str, where: str) -> None:
     """
     if Path(place).is_dir():
         return
+    path = Path(place)
+    is_below_a_folder = "/" in place and path.parent.is_dir()  # `runs/opinon`, where `runs` is
     looks_like_path = place.startswith((".", "/", "~")) or place.count("/") > 1
-    if looks_like_path or Path(place).exists() or not _HUB_NAME.fullmatch(place):
+    if looks_like_path or is_below_a_folder or path.exists() or not _HUB_NAME.fullmatch(place):
+        meant = None
+        if is_below_a_folder:
+            meant = nearest_name(path.name, [one.name for one in path.parent.iterdir()])
         raise ModelError(
             f"There is no checkpoint folder `{place}`",
             where=where,
             expected="a folder with `config.json`, or a name on the hub (`skt/kogpt2-base-v2`)",
+            hint=f"Did you mean `{path.parent / meant}`?" if meant else None,
         )
 
 

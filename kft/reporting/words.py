@@ -42,8 +42,8 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "chip worse": ("나빠짐", "worse"),
     "chip noise": ("우연 범위", "within noise"),
     "not above free": (
-        "하지만 늘 같은 답만 할 때의 {free}보다 확실히 높지는 않습니다.",
-        "But it is not clearly above {free}, which always giving the same answer would score.",
+        "늘 같은 답만 할 때의 {free}보다 확실히 높지는 않습니다.",
+        "It is not clearly above {free}, which always giving the same answer would score.",
     ),
     "majority": (
         "언제나 가장 흔한 레이블만 답해도 정확도는 {score}입니다.",

@@ -84,7 +84,8 @@ def test_it_asks_at_a_terminal(tiny_gpt: Path, tmp_path: Path) -> None:
         text=True,
     ) as process:
         os.close(slave)
-        answers = ["kogtp2", str(tiny_gpt), "row.csv", "rows.csv", "가", "나", "runs/mine"]
+        asked = ["row.csv", "rows.csv", "causal_lm", "가", "나", "runs/mine"]
+        answers = ["kogtp2", str(tiny_gpt), *asked]
         os.write(master, "".join(f"{answer}\n" for answer in answers).encode())
         try:
             out, err = process.communicate(timeout=60)
@@ -196,3 +197,60 @@ def test_a_misspelt_preset(tmp_path: Path) -> None:
     done = run("presets", "klue-brt-base", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.endswith("hint: Did you mean `klue-bert-base`?\n")
+
+
+OPINIONS = "번호,고객 의견,만족 여부\n" + "".join(
+    f"{n},{n}번 상자는 배송이 빨라서 참 좋았어요,{('만족', '불만')[n % 2]}\n" for n in range(40)
+)
+
+
+@pytest.fixture
+def opinions(tmp_path: Path) -> Path:
+    path = tmp_path / "의견.csv"
+    path.write_bytes(OPINIONS.encode("cp949"))
+    return path
+
+
+def test_a_column_of_few_words_is_the_label_of_an_encoder(
+    tiny_bert: Path, tiny_gpt: Path, opinions: Path
+) -> None:
+    words = ("init", "one.yaml", "--data", opinions.name, "--model")
+    done = run(*words, str(tiny_bert), cwd=opinions.parent)
+    assert done.returncode == 0, done.stderr
+    recipe = kft.read_recipe(opinions.parent / "one.yaml")
+    assert recipe.task == "sequence_classification"
+    assert recipe.data.columns == {"text": "고객 의견", "label": "만족 여부"}
+    assert recipe.data.labels == ["만족", "불만"]
+    assert recipe.data.eval_fraction == 0.26  # ten rows are the least
+    # A GPT may be meant to write either: it says how to tell.
+    (opinions.parent / "one.yaml").unlink()
+    done = run(*words, str(tiny_gpt), cwd=opinions.parent)
+    assert done.returncode == 2
+    assert 'hint: `--columns "text=고객 의견,label=만족 여부"` says it.' in done.stderr
+    done = run(*words, str(tiny_gpt), "--task", "sequence_classification", cwd=opinions.parent)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("columns", "code", "told"),
+    [
+        ("prompt=고객 의견, completion=만족 여부", 0, "`prompt_completion`"),
+        ("text=의견", 2, "Did you mean `고객 의견`?"),
+        ("txt=고객 의견", 2, "Did you mean `text`?"),
+        ("고객 의견", 2, "Can't read `--columns 고객 의견`"),
+    ],
+)
+def test_columns_are_said(
+    columns: str, code: int, told: str, tiny_gpt: Path, opinions: Path
+) -> None:
+    words = ("init", "--data", opinions.name, "--model", str(tiny_gpt), "--columns", columns)
+    done = run(*words, cwd=opinions.parent)
+    assert (done.returncode, told in done.stderr) == (code, True), done.stderr
+
+
+def test_a_folder_that_is_not_there_is_no_checkpoint(tiny_bert: Path, opinions: Path) -> None:
+    near = tiny_bert.parent / (tiny_bert.name[:-1] + "x")
+    done = run("init", "--data", opinions.name, "--model", str(near), cwd=opinions.parent)
+    assert done.returncode == 2
+    assert f"There is no checkpoint folder `{near}`" in done.stderr
+    assert "Did you mean" in done.stderr

@@ -202,6 +202,17 @@ def test_better_than_a_new_head_is_not_better_than_one_answer_for_all() -> None:
     assert "free" not in headline("macro_f1", differences, half, {"majority_accuracy": 0.1})
 
 
+def test_how_often_one_label_occurs_is_chance_too() -> None:
+    """0.64 on 75 rows against a label that 0.52 of them have: paired, from -0.04 to +0.28."""
+    before, after = mean_statistic([1.0] * 36 + [0.0] * 39), mean_statistic([1.0] * 48 + [0.0] * 27)
+    differences = compare({"accuracy": before}, {"accuracy": after})
+    told = headline("accuracy", differences, after, {"majority_accuracy": 0.52})
+    assert not told["is_above_free"]
+    many = mean_statistic(([1.0] * 48 + [0.0] * 27) * 10)
+    told = headline("accuracy", differences, many, {"majority_accuracy": 0.52})
+    assert told["is_above_free"]
+
+
 def test_where_neither_way_is_better_there_is_no_outcome() -> None:
     same = mean_statistic([1.0] * 20)
     found = compare({"memorised_and_right": same}, {"memorised_and_right": same})
