@@ -49,7 +49,7 @@ def recipe_text(choice: Choice, path: Path) -> str:
 
 
 def _eval_steps(choice: Choice) -> int | None:
-    """Steps between evaluations; ``None`` where there are too few, or packing makes them unknown."""
+    """Steps between evaluations; ``None`` where steps are few, or packing hides their number."""
     sample = choice.sample
     steps = math.ceil(sample.num_rows * (1 - sample.eval_fraction) / _STEP_ROWS) * _EPOCHS
     return (
