@@ -45,11 +45,13 @@ def free_folder(output_dir: str, *, resumed: bool = False) -> Path:
     check_place(folder)
     left = {path.name for path in folder.iterdir()} - {LOCK} if folder.exists() else set()
     if left and not (resumed and left <= _BEGINNING):
+        is_unfinished = "recipe.yaml" in left and "result.json" not in left
+        goes_on = "`--resume` goes on with the run that stands there; " if is_unfinished else ""
         raise UsageError(
             f"The run folder `{output_dir}` is not empty",
             where="`output_dir`",
             expected="a folder that doesn't exist yet, or is empty",
-            hint=f"`output_dir={output_dir}-2` on the command line names another one.",
+            hint=f"{goes_on}`output_dir={output_dir}-2` on the command line names another one.",
         )
     return folder
 

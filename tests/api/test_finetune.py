@@ -231,8 +231,15 @@ def test_a_second_run_does_not_write_over_the_first(
 ) -> None:
     path = recipe_file(tiny_gpt, korean_rows, {"export.merge": False})
     kft.finetune(path)
-    with pytest.raises(UsageError, match="is not empty"):
+    with pytest.raises(UsageError, match="is not empty") as caught:
         kft.finetune(path)
+    assert caught.value.hint is not None
+    assert "--resume" not in caught.value.hint
+    (path.parent / "run" / "result.json").unlink()  # as of a run that was stopped
+    with pytest.raises(UsageError, match="is not empty") as caught:
+        kft.finetune(path)
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("`--resume` goes on with the run that stands there; ")
 
 
 def test_a_run_that_fails_keeps_its_traceback(
