@@ -154,6 +154,8 @@ SLOW_CHAT = """
 import sys, time, types
 
 class Chat:
+    writes_text = True
+
     def stream(self, messages, max_new_tokens, on_text):
         if messages[-1]["content"] == "slow":
             on_text("begun")
@@ -162,7 +164,7 @@ class Chat:
         return f"heard {len(messages)}"
 
 fake = types.ModuleType("kft.api.generate")
-fake.open_chat = lambda place: Chat()
+fake.open_asked = lambda place: Chat()
 sys.modules["kft.api.generate"] = fake
 from kft.cli.main import main
 main(["generate", "runs/one"])
