@@ -215,3 +215,11 @@ def test_entities_are_those_of_the_data(
         assert all(text[one.start : one.end] == one.text for one in said.entities)
         assert run_words(["generate", place, "--prompt", text]) == 0
         assert capsys.readouterr().out == "\t".join(f"{e[0]} {e[1]}" for e in expected) + "\n"
+    cut, odd = run.predict([f"{text} " * 40, "\u200b 서울의 \ufe0f가을은 🙂\x00"])
+    assert cut.was_cut
+    assert cut.entities
+    assert not odd.was_cut
+    assert len(cut.label) == 40 * len(
+        "".join(text.split()) if unit == "characters" else text.split()
+    )
+    assert set(cut.label[-20:]) == {"O"}  # of the end nothing was seen
