@@ -159,7 +159,7 @@ def test_sigterm_is_143() -> None:
     code = (
         "import os, signal, sys, types\n"
         "fake = types.ModuleType('kft.api.generate')\n"
-        "fake.open_chat = lambda place: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "fake.open_asked = lambda place: os.kill(os.getpid(), signal.SIGTERM)\n"
         "sys.modules['kft.api.generate'] = fake\n"
         "from kft.cli.main import main\n"
         "main(['generate', 'runs/one', '--prompt', 'x'])\n"
@@ -447,13 +447,15 @@ def test_verify(
 class FakeChat:
     """Answers with everything it was told."""
 
+    writes_text = True
+
     def answer(self, messages: list[dict[str, str]], max_new_tokens: int) -> str:
         said = " ".join(f"{turn['role'][0]}:{turn['content']}" for turn in messages)
         return f"{max_new_tokens}[{said}]"
 
 
 def test_generate_answers_a_prompt(fake: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    fake("generate", lambda _: FakeChat(), "open_chat")
+    fake("generate", lambda _: FakeChat(), "open_asked")
     words = ["generate", "runs/one", "--prompt", "안녕", "--system", "곰", "--max-new-tokens", "7"]
     assert run_words(words) == 0
     assert capsys.readouterr() == ("7[s:곰 u:안녕]\n", "")
@@ -462,7 +464,7 @@ def test_generate_answers_a_prompt(fake: Any, capsys: pytest.CaptureFixture[str]
 def test_generate_answers_each_line_of_stdin(
     fake: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake("generate", lambda _: FakeChat(), "open_chat")
+    fake("generate", lambda _: FakeChat(), "open_asked")
     monkeypatch.setattr(sys, "stdin", io.StringIO("하나\r\n\n둘"))
     assert run_words(["generate", "runs/one"]) == 0
     assert capsys.readouterr() == ("256[u:하나]\n256[u:둘]\n", "")

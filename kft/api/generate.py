@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from kft.api.opened import Opened, open_model
+from kft.api.predict import Predictor
 from kft.data.templates import TemplateRenderer
 from kft.errors import UsageError
 from kft.models.generation import generate, stream
@@ -18,6 +20,8 @@ class Chat:
     Args:
         opened: The model.
     """
+
+    writes_text: Literal[True] = True
 
     def __init__(self, opened: Opened) -> None:
         self.opened = opened
@@ -128,24 +132,50 @@ class Trimmed:
             self._held = text
 
 
-def open_chat(place: str) -> Chat:
-    """Load what ``place`` stands for and answer from it.
+def open_asked(place: str) -> Chat | Predictor:
+    """Load what ``place`` stands for, to be asked: for a text, or for labels.
 
     Args:
         place: A run folder, an adapter's folder, a checkpoint's folder, or a hub name.
 
     Raises:
-        UsageError: If there is nothing.
+        UsageError: If there is nothing, or a model that only fills in hidden words.
         ModelError: If it can't be loaded.
     """
     if not place.strip():
         raise UsageError("No model is named", expected="a run folder or a checkpoint")
     opened = open_model(place)
-    if not TASKS[opened.task].answers_in_text:
+    task = TASKS[opened.task]
+    if task.answers_in_text:
+        return Chat(opened)
+    if task.head == "language":
         raise UsageError(
-            f"The model of `task: {opened.task}` writes no text",
+            f"The model of `task: {opened.task}` writes no text and gives no labels",
             where=place,
-            expected="a model of `task: causal_lm`",
+            expected="a model of another task",
             hint=f"`kft evaluate {place}` measures it.",
         )
-    return Chat(opened)
+    return Predictor(opened)
+
+
+def open_chat(place: str) -> Chat:
+    """As :func:`open_asked`, a model that writes text.
+
+    Raises:
+        UsageError: If there is nothing, or a model that writes none.
+        ModelError: If it can't be loaded.
+    """
+    asked = open_asked(place)
+    if isinstance(asked, Predictor):
+        raise writes_none(asked.opened)
+    return asked
+
+
+def writes_none(opened: Opened) -> UsageError:
+    """The error for a model that labels texts and was asked for one."""
+    return UsageError(
+        f"The model of `task: {opened.task}` writes no text",
+        where=opened.name,
+        expected="a model of `task: causal_lm`",
+        hint="`kft generate`, and in Python `run.predict(texts)`, give its labels.",
+    )

@@ -144,9 +144,12 @@ def _open_plain(
 
 
 def head_of(recipe: Recipe) -> HeadOptions:
-    """What a run's task wants of the last layer; its labels stand in the resolved recipe."""
+    """What a run's task wants of the last layer; its labels stand in the resolved recipe.
+
+    Whether rows may have several labels doesn't: that is left to the record beside the weights.
+    """
     kind, labels = TASKS[recipe.task].head, tuple(recipe.data.labels)
-    return HeadOptions(kind, labels if kind == "classes" else (), seed=recipe.train.seed)
+    return HeadOptions(kind, labels if kind == "classes" else (), None, recipe.train.seed)
 
 
 def task_of(section: ModelSection) -> str:
@@ -169,10 +172,11 @@ def _open_adapter(
         check_base(folder, section.name_or_path, where=str(folder / "kft_base.json"))
     own = ModelSection(name_or_path=str(folder))
     tokenizer = load_tokenizer(own if has_tokenizer(folder) else section)
-    record = {} if recipe else _base_record(folder)
+    record = _base_record(folder)
     task = TASKS[recipe.task if recipe else record.get("task", "causal_lm")]
     head = HeadOptions(task.head, tuple(record.get("labels", ())))
     head = head_of(recipe) if recipe else head
+    head = replace(head, several=record.get("several"), reads=record.get("reads"))
     weights = dtype if section.dtype == "auto" else inference_dtype(section.dtype, device)
     base = load_model(section, auto_class=task.auto_class, dtype=weights, device=device, head=head)
     fit_vocabulary(base, tokenizer)

@@ -21,6 +21,7 @@ from kft.models.decoders import as_decoder, fit_attention, is_encoder
 from kft.models.guard import examine, require
 from kft.models.heads import (
     HeadOptions,
+    Reads,
     configure_head,
 )
 from kft.models.hub import hub_findings
@@ -126,7 +127,17 @@ def head_options(recipe: Recipe, records: Records, task: Task) -> HeadOptions:
     """What the task wants of the model's last layer, as the rows have it."""
     several = bool(are_set(records.train, "label_ids").any())
     labels = () if task.head != "classes" else tuple(records.labels or recipe.data.labels)
-    return HeadOptions(task.head, labels, several, recipe.train.seed)
+    return HeadOptions(task.head, labels, several, recipe.train.seed, _reads(records, task))
+
+
+def _reads(records: Records, task: Task) -> Reads | None:
+    """What the task is shown of a row; ``None`` for tasks that label nothing."""
+    if task.head == "language":
+        return None
+    tokens = records.train[0].tokens
+    if tokens is not None:
+        return "characters" if all(len(token) == 1 for token in tokens) else "words"
+    return "pair" if "text_pair" in records.layout.columns else "text"
 
 
 def _check_model(recipe: Recipe, config: Any, task: Task) -> None:

@@ -79,13 +79,42 @@ class Run:
 
         Returns:
             A text for one prompt, a list of texts for several.
-        """
-        from kft.api.generate import Chat
 
+        Raises:
+            UsageError: If the model writes no text; see :meth:`predict`.
+        """
+        from kft.api.generate import Chat, writes_none
+        from kft.tasks.registry import TASKS
+
+        if not TASKS[self._opened.task].answers_in_text:
+            raise writes_none(self._opened)
         several = [prompts] if isinstance(prompts, str) else list(prompts)
         conversations = [[{"role": "user", "content": prompt}] for prompt in several]
         answers = Chat(self._opened).answers(conversations, max_new_tokens)
         return answers[0] if isinstance(prompts, str) else answers
+
+    def predict(self, texts: str | tuple[str, str] | Sequence[str | tuple[str, str]]) -> Any:
+        """What a model with labels, a number or tags says of texts.
+
+        Args:
+            texts: A text, or a pair (a tuple of two) for a model of pairs; or a list of them.
+
+        Returns:
+            A :class:`~kft.api.predict.Prediction` (``label``, ``score``, ``scores``,
+            ``entities``) for one, a list of them for several.
+
+        Raises:
+            UsageError: If the model writes text instead, or a text doesn't fit it.
+        """
+        from kft.api.predict import Predictor, labels_none
+        from kft.tasks.registry import TASKS
+
+        if TASKS[self._opened.task].head == "language":
+            raise labels_none(self._opened)
+        predictor = Predictor(self._opened)
+        if isinstance(texts, str | tuple):
+            return predictor.predict([texts])[0]
+        return predictor.predict(texts)
 
     def evaluate(self, data: str | None = None, *, max_rows: int | None = None) -> dict[str, Any]:
         """The trained form on held-out rows; see :func:`kft.api.evaluate.evaluate`."""

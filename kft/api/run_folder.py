@@ -18,6 +18,7 @@ import torch
 from kft.api.paths import absolute, with_absolute_paths
 from kft.api.run_lock import LOCK
 from kft.errors import TrainError, UsageError, without_secrets
+from kft.models.heads import HeadOptions
 from kft.models.loader import weights_sha256
 from kft.models.precision import dtype_name
 from kft.recipe.reader import write_recipe
@@ -133,8 +134,14 @@ def device_name(device: torch.device) -> str:
     return f"CPU ({platform.processor() or platform.machine()}, {torch.get_num_threads()} threads)"
 
 
-def base_record(recipe: Recipe, dtype: torch.dtype) -> dict[str, Any]:
-    """What the adapter was trained against, saved beside it as ``kft_base.json``."""
+def base_record(recipe: Recipe, dtype: torch.dtype, head: HeadOptions) -> dict[str, Any]:
+    """What the adapter was trained against, saved beside it as ``kft_base.json``.
+
+    Args:
+        recipe: The resolved recipe.
+        dtype: Precision of computation.
+        head: What the last layer says, and of what.
+    """
     quantized = recipe.model.quantization in {"nf4", "fp4"}
     return {
         "name_or_path": absolute(recipe.model.name_or_path),
@@ -146,6 +153,8 @@ def base_record(recipe: Recipe, dtype: torch.dtype) -> dict[str, Any]:
         "compute_dtype": dtype_name(dtype),
         "task": recipe.task,
         "labels": recipe.data.labels,
+        "several": head.several,
+        "reads": head.reads,
         "attention": recipe.model.attention,
     }
 

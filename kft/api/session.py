@@ -20,6 +20,7 @@ from kft.api.memory import memory_facts
 from kft.api.merge import NUM_ROWS, export_full, has_room, merge, verification_batches
 from kft.api.observer import Observer, Silent
 from kft.api.paths import absolute
+from kft.api.preflight import head_options
 from kft.api.ranks import Ranks, connect, lost_rank
 from kft.api.report import write_report
 from kft.api.resuming import last_checkpoint, require_same_run
@@ -237,7 +238,8 @@ def save_trained(loaded: Loaded, folder: Path) -> None:
         config.base_model_name_or_path = absolute(loaded.recipe.model.name_or_path)
     save_adapter(loaded.model, target)
     loaded.tokenizer.save_pretrained(str(target))
-    write_json(target / "kft_base.json", base_record(loaded.recipe, loaded.dtype))
+    head = head_options(loaded.recipe, loaded.records, loaded.task)
+    write_json(target / "kft_base.json", base_record(loaded.recipe, loaded.dtype, head))
 
 
 def _facts(loaded: Loaded) -> dict[str, Any]:

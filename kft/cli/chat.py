@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kft.cli.messages import error_text, tell, visible, wants_color
+from kft.cli.messages import error_text, json_line, tell, visible, wants_color
 from kft.errors import KftError, UsageError, name_list, nearest_name
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ _HELP = {
     "/quit": "ends, and so does Ctrl-D; Ctrl-C stops an answer",
 }
 _COMMANDS = [word.split()[0] for word in _HELP]
-_COMMAND = re.compile(r"/[a-z]+\Z")
-_KEPT = "\n\t"
+COMMAND = re.compile(r"/[a-z]+\Z")
+KEPT = "\n\t"
 _NARROW = 60
 
 Message = dict[str, str]
@@ -143,18 +143,23 @@ class Conversation:
         self.turns = [*self.turns, asked, given]
 
 
-def answer_once(conversation: Conversation, prompt: str) -> None:
+def answer_once(conversation: Conversation, prompt: str, *, wants_json: bool = False) -> None:
     """Print the answer to one prompt, without what was said before."""
     conversation.reset()
     answer = conversation.ask(prompt)
-    click.echo(visible(answer, _KEPT) if sys.stdout.isatty() else answer)
+    if wants_json:
+        click.echo(json_line({"answer": answer}))
+    else:
+        click.echo(visible(answer, KEPT) if sys.stdout.isatty() else answer)
 
 
-def answer_lines(conversation: Conversation, lines: Iterable[str]) -> None:
+def answer_lines(
+    conversation: Conversation, lines: Iterable[str], *, wants_json: bool = False
+) -> None:
     """Print an answer for each line that isn't empty; lines know nothing of each other."""
     for line in lines:
         if line.strip():
-            answer_once(conversation, line.rstrip("\r\n"))
+            answer_once(conversation, line.rstrip("\r\n"), wants_json=wants_json)
 
 
 def converse(conversation: Conversation) -> None:
@@ -162,14 +167,14 @@ def converse(conversation: Conversation) -> None:
     with contextlib.suppress(ImportError):  # Windows has none
         import readline  # noqa: F401 -- gives `input` a history, and keys that edit
     tell("`/help` shows what else can be typed, `/quit` ends.")
-    while (line := _read_line()) is not None:
+    while (line := read_line()) is not None:
         word, _, rest = line.strip().partition(" ")
         if word == "/quit":
             return
         if not word:
             continue
         try:
-            if _COMMAND.match(word):
+            if COMMAND.match(word):
                 _obey(conversation, word, rest.strip())
             else:
                 conversation.ask(line.strip(), _print_piece)
@@ -224,7 +229,7 @@ def side_by_side(base: str, tuned: str, width: int) -> str:
     """
     from rich.cells import cell_len
 
-    base, tuned = visible(base, _KEPT), visible(tuned, _KEPT)
+    base, tuned = visible(base, KEPT), visible(tuned, KEPT)
     if width < _NARROW:
         return f"base\n{base}\n\ntuned\n{tuned}"
     column = width // 2 - 2
@@ -248,11 +253,11 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _print_piece(piece: str) -> None:
-    click.echo(visible(piece, _KEPT), nl=False)
+    click.echo(visible(piece, KEPT), nl=False)
     sys.stdout.flush()
 
 
-def _read_line() -> str | None:
+def read_line() -> str | None:
     """A line from the terminal, or ``None`` at its end (Ctrl-D)."""
     while True:
         try:

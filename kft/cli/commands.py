@@ -18,7 +18,7 @@ from kft import __version__
 from kft.api.launched import launched_rank
 from kft.cli.launch import observer_of, recipe_of, require_one_process
 from kft.cli.messages import AtLeast, as_json, error_text, tell, wants_color
-from kft.errors import RecipeError
+from kft.errors import RecipeError, UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -125,23 +125,38 @@ def check(
 @click.argument("place", metavar="RUN|MODEL")
 @click.option("--prompt", metavar="TEXT", help="Answer this; else a chat, or each line of stdin.")
 @click.option("--system", metavar="TEXT", help="What the model is told first.")
-@click.option("--max-new-tokens", type=AtLeast(1), default=256, help="Tokens per answer at most.")
+@click.option("--max-new-tokens", type=AtLeast(1), help="Tokens per answer at most; else 256.")
+@click.option("--json", "wants_json", is_flag=True, help="Print a JSON object a line.")
 @takes_traceback
-def generate(place: str, prompt: str | None, system: str | None, max_new_tokens: int) -> None:
-    """Ask a run or a model."""
-    with contextlib.redirect_stdout(sys.stderr):
-        from kft.api.generate import open_chat
+def generate(
+    place: str, prompt: str | None, system: str | None, max_new_tokens: int | None, wants_json: bool
+) -> None:
+    """Ask a run or a model.
 
-        chat = open_chat(place)
+    One that writes text answers. One that labels texts prints a line for each: the likeliest
+    label, a tab, its probability, and the others after it; where several labels may hold, those
+    above 0.5; a number; or entities, each after its type. A tab separates the texts of a pair.
+    """
+    with contextlib.redirect_stdout(sys.stderr):
+        from kft.api.generate import open_asked
+
+        asked = open_asked(place)
+    if not asked.writes_text:
+        from kft.cli.predictions import ask_for_labels
+
+        ask_for_labels(asked, prompt, (system, max_new_tokens), wants_json=wants_json)
+        return
     from kft.cli.chat import Conversation, answer_lines, answer_once, converse
 
-    conversation = Conversation(chat, system, max_new_tokens)
+    conversation = Conversation(asked, system, max_new_tokens or 256)
     if prompt is not None:
-        answer_once(conversation, prompt)
-    elif sys.stdin.isatty():
-        converse(conversation)
+        answer_once(conversation, prompt, wants_json=wants_json)
+    elif not sys.stdin.isatty():
+        answer_lines(conversation, sys.stdin, wants_json=wants_json)
+    elif wants_json:
+        raise UsageError("A chat prints no JSON", expected="`--prompt TEXT`, or lines from stdin")
     else:
-        answer_lines(conversation, sys.stdin)
+        converse(conversation)
 
 
 @cli.command()

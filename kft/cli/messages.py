@@ -115,6 +115,15 @@ def as_json(content: Any) -> str:
         }
     """
     text = json.dumps(_finite(content), ensure_ascii=False, indent=2, default=str)
+    return _shown_json(text)
+
+
+def json_line(content: Any) -> str:
+    """As :func:`as_json`, on one line."""
+    return _shown_json(json.dumps(_finite(content), ensure_ascii=False, default=str))
+
+
+def _shown_json(text: str) -> str:
     return re.sub(
         _UNSAFE, lambda found: found[0] if found[0] == "\n" else json.dumps(found[0])[1:-1], text
     )

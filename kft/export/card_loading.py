@@ -57,7 +57,7 @@ def loading_text(loading: Loading) -> str:
     A prefix model, and an encoder that writes from shifted positions, are given no code: what
     transformers makes of them isn't what was trained.
     """
-    with_kft = f"{_INDENT}{_command(loading.task)}\n"
+    with_kft = "".join(f"{_INDENT}{line}\n" for line in _commands(loading))
     if loading.prefix or loading.odd_positions:
         why = _PREFIX if loading.prefix else _POSITIONS
         return _ALONE.format(why=why) + "\n" + with_kft
@@ -69,10 +69,13 @@ def loading_text(loading: Loading) -> str:
     return f"With kft:\n\n{with_kft}\nWithout it:\n\n```python\n{code}\n```\n"
 
 
-def _command(task: str) -> str:
-    if task == "causal_lm":
-        return "kft generate FOLDER --prompt TEXT"
-    return "kft evaluate FOLDER --data FILE"
+def _commands(loading: Loading) -> list[str]:
+    measure = "kft evaluate FOLDER --data FILE"
+    if loading.task == "masked_lm":
+        return [measure]
+    text = "$'TEXT\\tTEXT'" if loading.is_pair else "TEXT"
+    ask = f"kft generate FOLDER --prompt {text}"
+    return [ask] if loading.task == "causal_lm" else [ask, measure]
 
 
 def _imports(loading: Loading) -> list[str]:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
 from kft.errors import Finding, ModelError
 from kft.models.decoders import CAUSAL_LM, is_encoder
 from kft.tasks.task import Head
+
+Reads = Literal["text", "pair", "words", "characters"]
+"""What a head that labels was shown: a text, two of them, or a text as words or characters."""
+
+MULTI_LABEL = "multi_label_classification"
 
 
 @dataclass(frozen=True)
@@ -20,28 +25,34 @@ class HeadOptions:
     Args:
         kind: Tokens, classes or one number.
         labels: Names of the classes, in the order of their numbers.
-        several: A row may have any number of them.
+        several: A row may have any number of them; ``None``: as the checkpoint's configuration
+            says, else one.
         seed: Of the weights that no checkpoint has.
+        reads: What a row is, kept in the configuration as ``kft_reads``; ``None`` leaves there
+            what there is.
     """
 
     kind: Head = "language"
     labels: tuple[str, ...] = ()
-    several: bool = False
+    several: bool | None = False
     seed: int = 0
+    reads: Reads | None = None
 
 
 def configure_head(config: Any, head: HeadOptions, auto_class: str) -> None:
     """Write the head's classes and their names into the model's configuration; in place."""
     if head.kind == "language":
         return
+    if head.reads is not None:
+        config.kft_reads = head.reads
     if head.kind == "number":
         config.num_labels, config.problem_type = 1, "regression"
         return
     config.id2label = dict(enumerate(head.labels))
     config.label2id = {name: number for number, name in enumerate(head.labels)}
     if auto_class == "AutoModelForSequenceClassification":
-        kind = "multi" if head.several else "single"
-        config.problem_type = f"{kind}_label_classification"
+        several = config.problem_type == MULTI_LABEL if head.several is None else head.several
+        config.problem_type = MULTI_LABEL if several else "single_label_classification"
 
 
 def head_names(model: Any) -> list[str]:

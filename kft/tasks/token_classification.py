@@ -160,12 +160,22 @@ class TagLoss(nn.Module):
             tags[row].append(tag)
         return totals, tags
 
-    def _tags(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each tag its nats, the likeliest tag and its row: (N,) each."""
+    def logits(self, batch: Batch) -> list[Tensor]:
+        """float32 (W, C) for each row, W the number of its words."""
+        counted, is_tag = self._counted(batch)
+        rows = document_numbers(batch)[is_tag]
+        return [counted[rows == row] for row in range(len(ends(batch)[0]))]
+
+    def _counted(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits of all tags (N, C), and where in the batch they stand (B, T)."""
         plain = plain_model(self.model)
         logits = plain(**model_inputs(plain, batch)).logits.float()  # (B, T, C)
         is_tag = batch.labels != IGNORE_INDEX  # (B, T)
-        counted = logits[is_tag]  # (N, C)
+        return logits[is_tag], is_tag
+
+    def _tags(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each tag its nats, the likeliest tag and its row: (N,) each."""
+        counted, is_tag = self._counted(batch)  # (N, C), (B, T)
         nats = functional.cross_entropy(counted, batch.labels[is_tag], reduction="none")
         return nats, counted.argmax(1), document_numbers(batch)[is_tag]
 

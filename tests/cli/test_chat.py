@@ -11,11 +11,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from kft.cli.chat import Conversation, converse, side_by_side
+from kft.cli.predictions import ask_for_labels
 from kft.errors import DataError, UsageError
 
 Messages = list[dict[str, str]]
@@ -154,6 +156,8 @@ SLOW_CHAT = """
 import sys, time, types
 
 class Chat:
+    writes_text = True
+
     def stream(self, messages, max_new_tokens, on_text):
         if messages[-1]["content"] == "slow":
             on_text("begun")
@@ -162,7 +166,7 @@ class Chat:
         return f"heard {len(messages)}"
 
 fake = types.ModuleType("kft.api.generate")
-fake.open_chat = lambda place: Chat()
+fake.open_asked = lambda place: Chat()
 sys.modules["kft.api.generate"] = fake
 from kft.cli.main import main
 main(["generate", "runs/one"])
@@ -202,3 +206,29 @@ def test_ctrl_c_at_a_real_terminal_stops_the_answer_alone() -> None:
     os.write(mine, b"/quit\n")
     assert process.wait(30) == 0
     os.close(mine)
+
+
+class Labels:
+    """Says how many characters a text has, in place of a classifier."""
+
+    writes_text = False
+    takes_pairs = False
+
+    def predict(self, texts: list[str], first: int) -> list[Any]:
+        from kft.api.predict import Prediction
+
+        assert first == 1
+        return [Prediction(float(len(text))) for text in texts]
+
+
+def test_a_terminal_asks_for_labels_line_by_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = iter(["하나", "", "/compare", "/ 둘", "/quit", "never read"])
+    monkeypatch.setattr("kft.cli.predictions.read_line", lambda: next(typed))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
+    ask_for_labels(Labels(), None, (None, None), wants_json=False)
+    said = capsys.readouterr()
+    assert said.out == "2.0000\n3.0000\n"
+    assert "error: A model that labels texts knows no `/compare`" in said.err
+    assert next(typed) == "never read"
