@@ -46,7 +46,8 @@ def free_folder(output_dir: str, *, resumed: bool = False) -> Path:
     check_place(folder)
     left = {path.name for path in folder.iterdir()} - {LOCK} if folder.exists() else set()
     if left and not (resumed and left <= _BEGINNING):
-        is_unfinished = "recipe.yaml" in left and "result.json" not in left
+        has_begun = {"recipe.yaml", "environment.json"} <= left
+        is_unfinished = has_begun and "result.json" not in left
         goes_on = "`--resume` goes on with the run that stands there; " if is_unfinished else ""
         raise UsageError(
             f"The run folder `{output_dir}` is not empty",

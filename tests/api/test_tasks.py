@@ -181,7 +181,9 @@ assert "kft" not in sys.modules
 @pytest.mark.parametrize(
     ("kind", "pipeline", "asked"),
     [
-        ("sequence_classification", "text-classification", "가을은 좋아요 하늘이"),
+        pytest.param(
+            "sequence_classification", "text-classification", "가을은 좋아요 하늘이", marks=SLOW
+        ),
         pytest.param("token_classification", "token-classification", "서울의 가을은", marks=SLOW),
         pytest.param("masked_lm", "fill-mask", "서울의 [MASK] 하늘이", marks=SLOW),
     ],

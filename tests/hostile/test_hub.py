@@ -75,6 +75,7 @@ def cut_off(tmp_path: Path) -> CutOff:
     return run
 
 
+@pytest.mark.slow
 def test_kept_files_are_used_and_the_hub_is_asked_once(
     cut_off: CutOff, tmp_path: Path, recipe_file: RecipeFile, tiny_gpt: Path, korean_rows: Rows
 ) -> None:
