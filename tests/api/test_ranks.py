@@ -122,6 +122,7 @@ def require_close(folder: Path, other: Path, limit: float = 1e-6) -> None:
         assert (pairs[name] - value).norm() / value.norm() <= limit, name
 
 
+@pytest.mark.slow  # .ci/run runs it all the same
 def test_two_ranks_take_the_steps_of_one(
     tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows, tmp_path: Path
 ) -> None:
