@@ -191,7 +191,7 @@ assert "kft" not in sys.modules
 def test_the_merged_folder_works_in_a_pipeline_without_kft(
     kind: str, pipeline: str, asked: str, tiny_bert: Path, recipe_file: RecipeFile
 ) -> None:
-    run = start(kind, tiny_bert, recipe_file, {"train.max_steps": 10})
+    run = start(kind, tiny_bert, recipe_file, {"train.max_steps": 30})
     command = [sys.executable, "-c", PIPELINES, pipeline, str(run.folder / "merged"), asked]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     said = json.loads(done.stdout.strip().splitlines()[-1])
