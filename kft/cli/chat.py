@@ -164,21 +164,35 @@ def answer_lines(
 
 def converse(conversation: Conversation) -> None:
     """Talk at a terminal until `/quit` or the end of input."""
+
+    def answer(line: str, word: str) -> None:
+        if COMMAND.match(word):
+            _obey(conversation, word, line.strip().partition(" ")[2].strip())
+        else:
+            conversation.ask(line.strip(), _print_piece)
+            click.echo()
+
+    answer_typed("`/help` shows what else can be typed, `/quit` ends.", answer)
+
+
+def answer_typed(told: str, answer: Callable[[str, str], None]) -> None:
+    """Answer what is typed at a terminal, until `/quit` or the end of input.
+
+    Args:
+        told: Said once, before the first line.
+        answer: Takes a line, and its first word.
+    """
     with contextlib.suppress(ImportError):  # Windows has none
         import readline  # noqa: F401 -- gives `input` a history, and keys that edit
-    tell("`/help` shows what else can be typed, `/quit` ends.")
+    tell(told)
     while (line := read_line()) is not None:
-        word, _, rest = line.strip().partition(" ")
+        word = line.strip().partition(" ")[0]
         if word == "/quit":
             return
         if not word:
             continue
         try:
-            if COMMAND.match(word):
-                _obey(conversation, word, rest.strip())
-            else:
-                conversation.ask(line.strip(), _print_piece)
-                click.echo()
+            answer(line, word)
         except KftError as error:
             tell(error_text(error), colored=wants_color(sys.stderr))
         except KeyboardInterrupt:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kft.cli.chat import COMMAND, read_line
-from kft.cli.messages import error_text, json_line, show_finding, tell, visible, wants_color
-from kft.errors import Finding, KftError, UsageError
+from kft.cli.chat import COMMAND, answer_typed
+from kft.cli.messages import json_line, show_finding, visible
+from kft.errors import Finding, UsageError
 
 if TYPE_CHECKING:
     from kft.api.predict import Prediction, Predictor
@@ -133,24 +133,13 @@ def _texts(predictor: Predictor, line: str) -> str | tuple[str, str]:
 
 def _converse(predictor: Predictor, *, wants_json: bool) -> None:
     """Answer each line at a terminal, without what was typed before."""
-    with contextlib.suppress(ImportError):  # Windows has none
-        import readline  # noqa: F401 -- gives `input` a history, and keys that edit
-    tell("Each line is a text of its own; `/quit` ends.")
-    while (line := read_line()) is not None:
-        word = line.strip().partition(" ")[0]
-        if word == "/quit":
-            return
-        if not word:
-            continue
-        try:
-            if COMMAND.match(word):
-                raise UsageError(
-                    f"A model that labels texts knows no `{word}`",
-                    expected="a text, or `/quit`: nothing that was said is kept",
-                )
-            _print(predictor, [line], 0, wants_json=wants_json)
-        except KftError as error:
-            tell(error_text(error), colored=wants_color(sys.stderr))
-        except KeyboardInterrupt:
-            click.echo()
-            tell("Stopped.")
+
+    def answer(line: str, word: str) -> None:
+        if COMMAND.match(word):
+            raise UsageError(
+                f"A model that labels texts knows no `{word}`",
+                expected="a text, or `/quit`: nothing that was said is kept",
+            )
+        _print(predictor, [line], 0, wants_json=wants_json)
+
+    answer_typed("Each line is a text of its own; `/quit` ends.", answer)

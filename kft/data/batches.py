@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from kft.data.packing import Packing
+from kft.data.table import Chosen
 from kft.tasks.task import Batch, Example, Window
 
 Collate = Callable[[Sequence[Example]], Batch]
@@ -78,23 +79,9 @@ class WindowPlan:
             order = epoch_order(self.num_rows, self.seed, epoch)
             rows: Any = order.reshape(-1, 1)
             if self.packing is not None:
-                rows = InOrder(self.packing.epoch(self.seed, epoch), order)
+                rows = Chosen(self.packing.epoch(self.seed, epoch), order)
             self._last_epoch[epoch] = rows
         return self._last_epoch[epoch]
-
-
-class InOrder(Sequence[Any]):
-    """Things in another order, looked up when they are asked for."""
-
-    def __init__(self, things: Sequence[Any], order: np.ndarray) -> None:
-        self._things = things
-        self._order = order
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def __getitem__(self, place: int) -> Any:  # type: ignore[override] # no slices of it
-        return self._things[int(self._order[place])]
 
 
 def epoch_order(num_rows: int, seed: int, epoch: int) -> np.ndarray:

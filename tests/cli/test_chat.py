@@ -225,7 +225,7 @@ def test_a_terminal_asks_for_labels_line_by_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     typed = iter(["하나", "", "/compare", "/ 둘", "/quit", "never read"])
-    monkeypatch.setattr("kft.cli.predictions.read_line", lambda: next(typed))
+    monkeypatch.setattr("kft.cli.chat.read_line", lambda: next(typed))
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
     ask_for_labels(Labels(), None, (None, None), wants_json=False)
     said = capsys.readouterr()
