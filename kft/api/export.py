@@ -17,9 +17,9 @@ from kft.api.opened import run_recipe, trained_part
 from kft.api.optional import optional_module
 from kft.api.preflight import with_labels
 from kft.api.records import read_records
-from kft.errors import ExportError, Finding, UsageError
-from kft.export.merge import VERIFICATION, discard, publish, require_replaceable
+from kft.errors import Finding, UsageError
 from kft.export.onnx_file import ONNX, open_onnx, verify_onnx, write_onnx
+from kft.export.places import VERIFICATION, proven_folder, require_replaceable
 from kft.export.verify import save_verification
 from kft.models.decoders import model_class
 from kft.models.quiet import silence_transformers
@@ -122,10 +122,7 @@ def _onnx(run: Path, recipe: Recipe, final: Path) -> dict[str, Any]:
         optional_module(name, extra="onnx", wanted_by="--format onnx")
     runtime = optional_module("onnxruntime", extra="onnx", wanted_by="--format onnx")
     source = _load(run, recipe)
-    part = final.with_name(f"{final.name}.part")
-    try:
-        discard(part)
-        part.mkdir(parents=True)
+    with proven_folder(final, "The ONNX model") as part:
         write_onnx(source.model, source.batches[0], part / ONNX)
         source.model.config.save_pretrained(part)
         source.tokenizer.save_pretrained(part)
@@ -133,13 +130,6 @@ def _onnx(run: Path, recipe: Recipe, final: Path) -> dict[str, Any]:
         verification = verify_onnx(source.model, graph, source.batches, source.task.logit_rows)
         save_verification(verification, part)
         write_run_card(run, recipe, part, verification.as_dict())
-        publish(part, final)
-    except OSError as cause:
-        raise ExportError(
-            f"The ONNX model can't be written: {cause.strerror or cause}", where=str(part)
-        ) from cause
-    finally:
-        discard(part)
     return verification.as_dict()
 
 

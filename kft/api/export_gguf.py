@@ -16,12 +16,12 @@ from kft.api.preflight import with_labels
 from kft.api.records import read_records
 from kft.api.run_folder import write_json
 from kft.data.named_templates import START, TEMPLATES
-from kft.errors import ExportError, Finding
+from kft.errors import Finding
 from kft.export.gguf_architecture import describe
 from kft.export.gguf_file import Content, verify_gguf, write_gguf
 from kft.export.gguf_tokenizer import Vocabulary, read_vocabulary
-from kft.export.merge import VERIFICATION, discard, publish
 from kft.export.modelfile import GGUF, MODELFILE, Served, modelfile
+from kft.export.places import VERIFICATION, proven_folder
 from kft.models.decoders import model_class
 from kft.models.licence import licence_of
 from kft.models.loader import vocabulary_rows
@@ -91,23 +91,13 @@ def _write(
     final: Path,
     origin: tuple[Path, Recipe],
 ) -> dict[str, Any]:
-    part = final.with_name(f"{final.name}.part")
-    try:
-        discard(part)
-        part.mkdir(parents=True)
+    with proven_folder(final, "The GGUF file") as part:
         write_gguf(content, part / GGUF)
         verification, rounding = verify_gguf(content, part / GGUF, batches)
         numbers = verification.as_dict() | rounding
         write_json(part / VERIFICATION, numbers)
         (part / MODELFILE).write_text(modelfile(served), encoding="utf-8")
         write_run_card(*origin, part, numbers)
-        publish(part, final)
-    except OSError as cause:
-        raise ExportError(
-            f"The GGUF file can't be written: {cause.strerror or cause}", where=str(part)
-        ) from cause
-    finally:
-        discard(part)
     return numbers
 
 

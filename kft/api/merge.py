@@ -20,15 +20,8 @@ from kft.api.opened import run_recipe, trained_part
 from kft.api.preflight import head_options, with_labels
 from kft.api.records import read_records
 from kft.errors import Finding, UsageError
-from kft.export.merge import (
-    discard,
-    fold_adapter,
-    load_adapter,
-    plain_base,
-    publish,
-    require_replaceable,
-    save_merged,
-)
+from kft.export.merge import fold_adapter, load_adapter, plain_base, save_merged
+from kft.export.places import discard, publish, require_replaceable
 from kft.export.rounding import Limits, rounding_limits
 from kft.export.verify import Verification, require, save_verification, verify_folder
 from kft.models.heads import HeadOptions

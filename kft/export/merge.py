@@ -9,7 +9,6 @@ final name.
 from __future__ import annotations
 
 import copy
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,13 @@ from transformers.pytorch_utils import Conv1D
 
 from kft.errors import ExportError, ModelError
 from kft.export.dequantize import dequantized_weight, is_quantized
+from kft.export.places import discard
 from kft.models.adapters import attach_adapter
 from kft.models.decoders import published_class
 from kft.models.heads import HeadOptions
 from kft.models.loader import load_model, vocabulary_rows
 from kft.models.vocabulary import resize_vocabulary
 from kft.recipe.schema import ModelSection
-
-VERIFICATION = "verification.json"
-"""File name of the proof; a folder that has one was written by kft and may be replaced."""
 
 _SAMPLING_OPTIONS = (
     *("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p"),
@@ -257,40 +254,6 @@ def _drop_unused_sampling_options(config: Any) -> None:
         for option in _SAMPLING_OPTIONS:
             if getattr(config, option, None) is not None:
                 setattr(config, option, None)
-
-
-def publish(part: Path, final: Path) -> None:
-    """Give a proven folder its final name; an earlier merged model there is replaced.
-
-    Raises:
-        ExportError: If something that kft has not written stands there.
-    """
-    require_replaceable(final)
-    discard(final)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    part.rename(final)
-
-
-def require_replaceable(final: Path) -> None:
-    """Refuse a place that holds anything but a merged model of kft's; asked before the work.
-
-    Raises:
-        ExportError: If ``final`` is a file, or a folder with content but no proof in it.
-    """
-    if not final.exists():
-        return
-    if not final.is_dir() or (any(final.iterdir()) and not (final / VERIFICATION).is_file()):
-        raise ExportError(
-            f"`{final}` holds something that `kft merge` has not written",
-            where=str(final),
-            expected=f"no such folder, an empty one, or one with `{VERIFICATION}` in it",
-        )
-
-
-def discard(folder: Path) -> None:
-    """Remove a folder that did not hold what it should; nothing happens when it isn't there."""
-    if folder.exists():
-        shutil.rmtree(folder)
 
 
 def _first_line(cause: BaseException) -> str:

@@ -24,7 +24,7 @@ from kft.export.differences import (
     next_tokens,
     worst_layer,
 )
-from kft.export.merge import VERIFICATION
+from kft.export.places import VERIFICATION
 from kft.export.rounding import Limits
 from kft.models.decoders import model_class
 from kft.tasks.task import Batch

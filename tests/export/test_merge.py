@@ -17,14 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from kft.errors import ExportError
 from kft.export.dequantize import dequantized_weight, is_quantized
 from kft.export.differences import as_reference, measure
-from kft.export.merge import (
-    discard,
-    merge_adapter,
-    plain_base,
-    publish,
-    require_replaceable,
-    save_merged,
-)
+from kft.export.merge import merge_adapter, plain_base, save_merged
+from kft.export.places import discard, publish, require_replaceable
 from kft.models.loader import load_model
 from kft.models.vocabulary import fit_vocabulary
 from kft.recipe.schema import ModelSection
