@@ -110,3 +110,11 @@ def test_each_label_is_held_out_in_its_share(labels: list[int], fraction: float,
     for label in set(labels):
         held = sum(labels[row] == label for row in apart)
         assert abs(held - share * labels.count(label)) <= 0.5 + len(set(labels)) / 2
+
+
+def test_a_rare_label_is_held_out_in_its_share_whatever_the_seed() -> None:
+    labels = np.array([0] * 90 + [1] * 10)
+    held = [int(labels[hold_out(100, 0.2, seed, labels)[1]].sum()) for seed in range(20)]
+    assert held == [2] * 20
+    by_chance = [int(labels[hold_out(100, 0.2, seed)[1]].sum()) for seed in range(20)]
+    assert by_chance != held
