@@ -148,9 +148,8 @@ def run_trl(work: Path, settings: dict[str, Any]) -> dict[str, Any]:
     trainer = SFTTrainer(
         model=adapted(recipe, "AutoModelForCausalLM", recipe.adapter.method == "qlora"),
         args=SFTConfig(
-            max_length=recipe.data.max_length,
             dataset_kwargs={"skip_prepare_dataset": True},
-            **arguments(recipe, settings),
+            **arguments(recipe, {"max_length": recipe.data.max_length, **settings}),
         ),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,

@@ -201,17 +201,21 @@ def _content(record: Record) -> str:
 
 def _repeated_findings(keys: TextKeys, place: PlaceOf) -> Iterator[Finding]:
     repeated, nearly = keys.repeated(), keys.nearly_repeated()
-    for rows, how in ((repeated, ""), (nearly, " but for case, spaces or signs")):
+    exactly = "Training rows repeat an earlier one"
+    but_for = "Training rows repeat an earlier one but for case, spaces or signs"
+    for rows, what in ((repeated, exactly), (nearly, but_for)):
         if not len(rows):
             continue
         share, row = len(rows) / len(keys.exact), int(rows[0])
         first = place(keys.first_like(keys.loose[row]))
-        is_note = bool(how) or share < _MANY_COPIES
+        is_note = what is but_for or share < _MANY_COPIES
         yield Finding(
             "note" if is_note else "warning",
-            f"Training rows repeat an earlier one{how}, {share:.1%} of them",
+            f"{what}, {share:.1%} of them",
             where=f"{place(row)}, as {first}",
-            hint=None if how else "`kft check RECIPE --fix DIR` writes a copy with one of each.",
+            hint=None
+            if what is but_for
+            else "`kft check RECIPE --fix DIR` writes a copy with one of each.",
             count=len(rows),
         )
 

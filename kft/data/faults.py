@@ -102,10 +102,11 @@ FAULTS = {
     ),
     "entity": Fault("warning", "HTML entities such as `&amp;`", f"{_COPY} with them decoded."),
     "tag": Fault("warning", "HTML tags", "Take the text out of the markup before training."),
-    "url": Fault("note", "web addresses: the model learns to make some up"),
+    "url": Fault("note", "web addresses; a model that writes may make some up"),
     "privacy": Fault(
         "warning",
-        "numbers like those of a resident registration or a telephone: a model may repeat them",
+        "numbers like those of a resident registration or a telephone: a model that writes may "
+        "repeat them",
         "Remove or mask them before training.",
         never_slight=True,
     ),

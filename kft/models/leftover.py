@@ -52,11 +52,17 @@ def leftover_findings(place: str, model: Any, names: Iterable[str]) -> list[Find
         )
     findings = []
     if others:
-        what = f"{len(others)} weights of the checkpoint are not used: `{kind}` has no place for"
-        findings.append(Finding("warning", f"{what} {name_list(others)}", where=place))
+        what = (
+            f"{len(others)} weights of the checkpoint are not used: `{kind}` has no place for "
+            f"{name_list(others)}"
+        )
+        findings.append(Finding("warning", what, where=place))
     if known:
-        what = f"{len(known)} weights of the checkpoint belong to heads of other tasks, or are "
-        findings.append(Finding("note", f"{what}constants: {name_list(known)}", where=place))
+        what = (
+            f"{len(known)} weights of the checkpoint belong to heads of other tasks, or are "
+            f"constants: {name_list(known)}"
+        )
+        findings.append(Finding("note", what, where=place))
     return findings
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
+from kft.reporting.finding_words import korean_finding
 from kft.reporting.metric_words import KOREAN
 from kft.reporting.words import WORDS
 
@@ -58,6 +59,12 @@ def metric_phrase(name: str, meanings: Mapping[str, str]) -> Markup:
     if name not in KOREAN:
         return Markup("")
     return _both(KOREAN[name], meanings.get(name, ""))
+
+
+def finding_phrase(finding: str) -> Markup:
+    """A finding in both languages, where it is known in Korean; else as it is."""
+    told = korean_finding(finding)
+    return escape(finding) if told is None else _both(told, finding)
 
 
 def number(value: Any, *, signed: bool = False) -> str:

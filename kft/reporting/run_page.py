@@ -18,7 +18,15 @@ from kft.reporting.plots import (
     small_plot,
     smoothed,
 )
-from kft.reporting.render import duration, gibibytes, metric_phrase, number, phrase, render
+from kft.reporting.render import (
+    duration,
+    finding_phrase,
+    gibibytes,
+    metric_phrase,
+    number,
+    phrase,
+    render,
+)
 from kft.reporting.views import LabelView, NumberView, RunView
 
 MOST_LABELS = 20
@@ -68,7 +76,7 @@ def report_page(view: RunView) -> str:
         "r2": {side: result.get(side, {}).get("r2") for side in ("base", "tuned")},
         "samples": _samples(result),
         "data_facts": _data_facts(view),
-        "findings": result.get("findings", []),
+        "findings": [finding_phrase(told) for told in result.get("findings", [])],
         "verification": result.get("verification", {}),
         "merge_facts": _merge_facts(result.get("verification", {})),
         "recipe_text": view.recipe_text,
