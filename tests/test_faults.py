@@ -286,6 +286,14 @@ LABELS = [
         severity="raised",
     ),
     Case(
+        "identifiers for labels",
+        labelled([f"행{number}" for number in range(30)]),
+        labelled(["부정", "긍정"] * 15),
+        "There are 30 labels for ",
+        "`data.columns.label`",
+        severity="error",
+    ),
+    Case(
         "conflicting labels",
         labelled(["부정", "긍정", "부정"], ["별로", "좋다", "좋다"]),
         labelled(["부정", "긍정", "부정"], ["별로", "좋다", "나쁘다"]),

@@ -104,10 +104,11 @@ def looked_at(data: Prepared, tokenizer: Any, task: Task) -> Prepared:
 
     Of the texts errors and warnings alone: a run is no place for notes, ``kft check`` tells them.
     """
+    about_rows = [*data.report.findings, *data.report.label_findings]
     found = [
         *data.findings,
         *findings(data.train, tokenizer, answers_in_text=task.answers_in_text),
-        *(finding for finding in data.report.findings if finding.severity != "note"),
+        *(finding for finding in about_rows if finding.severity != "note"),
     ]
     stop_on_errors(found)
     return replace(data, findings=found)

@@ -8,6 +8,8 @@ from typing import Any
 from kft.errors import Finding, name_list
 
 _RARE = 0.01
+_FEWEST_NAMES = 20
+_FEWEST_ROWS = 2  # of each label, on average
 
 
 class LabelCounts:
@@ -38,6 +40,16 @@ class LabelCounts:
     def findings(self) -> list[Finding]:
         """Labels that can hardly be learned."""
         total = sum(self.train)
+        if len(self.names) > _FEWEST_NAMES and total < _FEWEST_ROWS * len(self.names):
+            return [
+                Finding(
+                    "error",
+                    f"There are {len(self.names):,} labels for {total:,} training rows: nearly "
+                    "every row has its own",
+                    where="`data.columns.label`",
+                    hint="Name the column that holds the classes; this one may hold identifiers.",
+                )
+            ]
         counts = dict(zip(self.names, self.train, strict=True))
         never = [name for name, count in counts.items() if count == 0]
         rare = {name: count for name, count in counts.items() if 0 < count < _RARE * total}

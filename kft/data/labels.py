@@ -126,7 +126,9 @@ def label_index(value: Any, name: str, names: Sequence[str], place: str) -> int:
         f"Unknown label `{name}`",
         where=place,
         expected=f"one of {name_list(names, 12)}" if names else "names in `data.labels`",
-        hint=f"Did you mean `{meant}`?" if meant else None,
+        hint=f"Did you mean `{meant}`?"
+        if meant
+        else "Correct the row, or add the label to `data.labels`.",
     )
 
 

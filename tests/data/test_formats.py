@@ -22,6 +22,7 @@ from kft.recipe.schema import DataSection, Format, Role
 from kft.tasks.task import Record
 
 NAMES = ["부정", "긍정"]
+CORRECT = "Correct the row, or add the label to `data.labels`."
 
 
 def section(**keys: Any) -> DataSection:
@@ -298,10 +299,10 @@ def test_labels_whose_names_are_numbers(cell: Any) -> None:
     [
         (2, NAMES, "Label `2` has no name", "Labels count from 0. Name them"),
         ("-1", NAMES, "Label `-1` has no name", "Labels count from 0. Name them"),
-        ("9" * 400, NAMES, f"Unknown label `{'9' * 400}`", None),
+        ("9" * 400, NAMES, f"Unknown label `{'9' * 400}`", CORRECT),
         ("긍정적", NAMES, "Unknown label `긍정적`", "Did you mean `긍정`?"),
-        ("중립", NAMES, "Unknown label `중립`", None),
-        ("긍정", [], "Unknown label `긍정`", None),
+        ("중립", NAMES, "Unknown label `중립`", CORRECT),
+        ("긍정", [], "Unknown label `긍정`", CORRECT),
         ({"label": 1}, NAMES, '`label` is not text, got `{"label": 1}`', None),
         (0.5, NAMES, "`label` is not text, got `0.5`", None),
     ],

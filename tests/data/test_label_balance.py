@@ -34,3 +34,13 @@ def test_labels_that_can_hardly_be_learned() -> None:
     assert rare.what == "Labels are in less than 1% of 200 training rows: `나` 1"
     assert unmeasured.what == "No held-out row has the label `나`: it isn't measured"
     assert [never.severity, rare.severity, unmeasured.severity] == ["warning", "warning", "note"]
+
+
+def test_identifiers_are_no_labels() -> None:
+    names = [f"id{number}" for number in range(30)]
+    (told,) = counted(names, [1] * 29 + [2], [1] * 30).findings()
+    assert told.severity == "error"
+    assert told.what == "There are 30 labels for 31 training rows: nearly every row has its own"
+    assert not counted(names, [3] * 30, [1] * 30).findings()
+    few = counted(names[:10], [1] * 10, [1] * 10).findings()
+    assert "error" not in [finding.severity for finding in few]
