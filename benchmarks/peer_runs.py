@@ -43,7 +43,7 @@ def run_kft(work: Path, settings: dict[str, Any]) -> dict[str, Any]:
     seconds, tokens, losses, peak = 0.0, 0, [], 0
     for stats in kft.steps(work / "recipe.yaml", overrides):
         seconds += stats.seconds
-        tokens += stats.num_tokens
+        tokens += int(stats.num_tokens)
         losses.append(float(stats.loss))
         peak = peak_bytes()
     return {"seconds": seconds, "tokens": tokens, "losses": losses, "peak_bytes": peak}

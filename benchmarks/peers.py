@@ -56,6 +56,8 @@ _TRAINER = {
     "its defaults": {},
     "8 rows of similar length": {"train_sampling_strategy": "group_by_length"},
     "2 x 4 rows": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
+    "1 x 8 rows": {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8},
+    "bfloat16": {"bf16": True},
 }
 WORKLOADS: dict[str, dict[str, Any]] = {
     "kogpt2-lora": {

@@ -147,7 +147,8 @@ class RecordTexts(Sequence[str]):
 
     def __init__(self, records: Sequence[Record]) -> None:
         self._records = records
-        counts = are_set(records, "text") + lengths(records, "messages")
+        single = np.add(are_set(records, "text"), are_set(records, "text_pair"), dtype=np.int64)
+        counts = single + lengths(records, "messages")
         self._ends = np.cumsum(counts, dtype=np.int64)  # texts up to the end of each record
 
     def __len__(self) -> int:
@@ -169,6 +170,8 @@ class RecordTexts(Sequence[str]):
 def _texts(record: Record) -> Iterator[str]:
     if record.text is not None:
         yield record.text
+    if record.text_pair is not None:
+        yield record.text_pair
     for message in record.messages or ():
         yield message["content"]
 

@@ -180,6 +180,8 @@ def parts_of(record: Record) -> Iterator[tuple[str, str]]:
     """The texts of a record, each with what it is; an answer that is a label is none."""
     if record.messages is None:
         yield "text", record.text or ""
+        if record.text_pair is not None:
+            yield "text_pair", record.text_pair
         return
     turns = record.messages if record.label is None else record.messages[:-1]
     for turn in turns:

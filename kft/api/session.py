@@ -18,6 +18,7 @@ from kft.api.loaded import Loaded, load
 from kft.api.measuring import Look, Rows
 from kft.api.memory import memory_facts
 from kft.api.merge import NUM_ROWS, export_full, has_room, merge, verification_batches
+from kft.api.mistakes import mistakes_of
 from kft.api.observer import Observer, Silent
 from kft.api.paths import absolute
 from kft.api.preflight import head_options
@@ -207,9 +208,11 @@ def _conclude(
     result |= _facts(loaded)
     samples = samples_of(rows, base, tuned)
     result["samples"] = [asdict(sample) for sample in samples]
-    write_json(folder / "result.json", result)
     if base.measurement and tuned.measurement:
+        apart = loaded.data.held_out_records
+        result["mistakes"] = mistakes_of(rows, apart, base.measurement, tuned.measurement)
         write_rows(folder / "held_out.jsonl", rows, base.measurement, tuned.measurement)
+    write_json(folder / "result.json", result)
     observer.evaluation("tuned", result)
     observer.facts(memory_facts(result))
     observer.samples(samples)

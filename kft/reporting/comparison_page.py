@@ -8,7 +8,8 @@ from markupsafe import Markup
 
 from kft.reporting.plots import Curve, curve_plot, points_of, smoothed
 from kft.reporting.render import duration, gibibytes, metric_phrase, number, phrase, render
-from kft.reporting.run_page import evaluation_points, metric_rows
+from kft.reporting.run_page import metric_rows
+from kft.reporting.run_plots import evaluation_points
 from kft.reporting.svg import SERIES
 from kft.reporting.views import ComparisonView
 

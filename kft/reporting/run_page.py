@@ -8,16 +8,6 @@ from typing import Any
 from markupsafe import Markup
 
 from kft.reporting.answer_differences import Part, side_by_side
-from kft.reporting.plots import (
-    Curve,
-    curve_plot,
-    histogram_plot,
-    layers_plot,
-    points_of,
-    scatter_plot,
-    small_plot,
-    smoothed,
-)
 from kft.reporting.render import (
     duration,
     finding_phrase,
@@ -27,7 +17,8 @@ from kft.reporting.render import (
     phrase,
     render,
 )
-from kft.reporting.views import LabelView, NumberView, RunView
+from kft.reporting.run_plots import loss_legend, plots_of
+from kft.reporting.views import LabelView, RunView
 
 MOST_LABELS = 20
 """Labels up to which a confusion matrix can be read."""
@@ -68,12 +59,13 @@ def report_page(view: RunView) -> str:
         "has_intervals": bool(result.get("intervals")),
         "fit": _fit(result),
         "best": result.get("best") or None,
-        "plots": _plots(view),
+        "plots": plots_of(view),
         "loss_words": phrase("squared error" if is_regression(view) else "loss"),
-        "loss_legend": _loss_legend(view),
+        "loss_legend": loss_legend(view),
         "labels": labels,
         "most_labels": MOST_LABELS,
         "r2": {side: result.get(side, {}).get("r2") for side in ("base", "tuned")},
+        "mistakes": result.get("mistakes", []),
         "samples": _samples(result),
         "data_facts": _data_facts(view),
         "findings": [finding_phrase(told) for told in result.get("findings", [])],
@@ -186,63 +178,6 @@ def _fit(result: Mapping[str, Any]) -> dict[str, Any] | None:
         }
     told = {"verdict": fit["verdict"], "signal": fit["signal"]}
     return {**told, "numbers": numbers, "training": training}
-
-
-def evaluation_points(view: RunView) -> list[tuple[float, float]]:
-    """Held-out loss by step: before training, during, and after."""
-    points = points_of(view.log, "eval_loss")
-    before = view.result.get("base", {}).get("eval_loss")
-    after = view.result.get("tuned", {}).get("eval_loss")
-    if before is not None:
-        points = [(0, before), *points]
-    is_known = points and points[-1][0] == view.result.get("steps")
-    # With the best weights put back, the last measurement is of an earlier step.
-    best = view.result.get("best") or {}
-    step = best["step"] if best.get("is_saved") else view.result.get("steps")
-    if after is not None and not is_known and step is not None:
-        points = sorted({*points, (step, after)})
-    return points
-
-
-def _plots(view: RunView) -> dict[str, Any]:
-    log, result = view.log, view.result
-    training = points_of(log, "loss")
-    best = (result.get("best") or {}).get("step")
-    curves = [
-        Curve(training, "base", is_faint=True),
-        Curve(smoothed(training), "one"),
-        Curve(evaluation_points(view), "two", has_dots=True),
-    ]
-    memory = [(step, held / 2**30) for step, held in points_of(log, "peak_memory_bytes")]
-    small = {
-        "learning rate": small_plot("rate", points_of(log, "learning_rate"), at_zero=True),
-        "grad norm": small_plot("norm", points_of(log, "grad_norm"), at_zero=True),
-        "layer norms": layers_plot("layers", log),
-        "tokens per second": small_plot("speed", points_of(log, "tokens_per_second"), at_zero=True),
-        "memory": small_plot("memory", memory, at_zero=True),
-    }
-    tokens = result.get("tokens", {}).get("histogram", {"edges": [], "rows": []})
-    limit = view.recipe["data"]["max_length"]
-    scatter = ""
-    if isinstance(view.predictions, NumberView):
-        seen = view.predictions
-        scatter = scatter_plot("scatter", seen.truths, seen.base, seen.tuned)
-    # Made by this program from numbers alone, so not escaped.
-    return {
-        "loss": Markup(curve_plot("loss", curves, mark=best)),  # noqa: S704
-        "small": [(phrase(name), Markup(plot)) for name, plot in small.items() if plot],  # noqa: S704
-        "lengths": Markup(  # noqa: S704
-            histogram_plot("lengths", tokens["edges"], tokens["rows"], limit=limit)
-        ),
-        "scatter": Markup(scatter),  # noqa: S704
-    }
-
-
-def _loss_legend(view: RunView) -> list[tuple[str, Markup, bool]]:
-    entries = [("base", phrase("training"), True), ("one", phrase("training mean"), False)]
-    if evaluation_points(view):
-        entries.append(("two", phrase("held out"), False))
-    return entries
 
 
 def _samples(result: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -168,6 +168,14 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "findings": ("데이터에서 발견한 점", "Findings in the data"),
     "no findings": ("특별히 발견한 점이 없습니다.", "Nothing was noticed."),
     # samples
+    "mistakes": ("가장 크게 틀린 행", "The furthest mistakes"),
+    "mistakes note": (
+        "따로 둔 행 가운데 학습 뒤에 가장 크게 틀린 것들입니다. 레이블 쪽이 틀린 경우가 많으니 "
+        "읽어 볼 만합니다.",
+        "The held-out rows that the tuned model gets wrong the furthest. Often the label is what "
+        "is wrong: they are worth reading.",
+    ),
+    "truth": ("참", "True"),
     "samples": ("생성 예", "Sample generations"),
     "sample note": (
         "같은 질문에 대한 학습 전과 후의 답입니다. 달라진 부분에 표시했습니다.",

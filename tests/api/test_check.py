@@ -15,6 +15,7 @@ import pytest
 
 import kft
 from kft.api.observer import Silent
+from kft.api.records import RecordTexts
 from kft.api.row_report import looking_beside, report_on_rows
 from kft.api.shown_rows import shown_row
 from kft.api.token_report import rendering_findings, step_findings
@@ -235,6 +236,32 @@ def test_labels_and_leaks_of_labelled_rows() -> None:
     assert report.labels["counts"] == {"부정": 1, "긍정": 2}
     assert not any("width" in finding.what for finding in report.findings)
     assert isinstance(report.findings[0], Finding)
+
+
+def test_a_pair_is_both_of_its_texts() -> None:
+    """Of inference data one premise stands with three hypotheses, and three labels."""
+
+    def record(number: int, premise: str, hypothesis: str, label: int) -> Record:
+        return Record(f"rows:{number}", text=premise, text_pair=hypothesis, label=label)
+
+    train = [
+        record(1, "비가 온다", "날씨가 궂다", 0),
+        record(2, "비가 온다", "해가\u200b 떴다", 1),
+        record(3, "눈이 온다", "날씨가 궂다", 0),
+    ]
+    apart = [record(4, "비가 온다", "우산이 있다", 1), record(5, "눈이 온다", "날씨가 궂다", 0)]
+    report = report_on_rows(
+        train,
+        apart,
+        train_place=lambda row: train[row].place,
+        held_out_place=lambda row: apart[row].place,
+        labels=["함의", "모순"],
+    )
+    assert report.rows["conflicting_texts"] == report.rows["repeated"] == 0
+    assert (report.rows["distinct_texts"], report.rows["leaked"]) == (3, 1)
+    (found,) = [finding for finding in report.findings if "`text_pair`" in finding.what]
+    assert found.where == "rows:2"
+    assert list(RecordTexts(train[:1])) == ["비가 온다", "날씨가 궂다"]
 
 
 class Endless(list[Record]):

@@ -275,8 +275,11 @@ def test_texts_are_found_without_reading_the_others(
     with_few(2)
     rows = [{"text": f"봄 {number}"} for number in range(5)]
     talks = [{"prompt": f"물음 {n}", "completion": f"답 {n}"} for n in range(5)]
-    for given in (rows, talks):
-        recipe = read_recipe(recipe_file(tiny_gpt, given, {"data.eval_fraction": 0.2}))
+    pairs = [{"text": f"봄 {n}", "text_pair": f"꽃 {n}", "label": "예"} for n in range(5)]
+    of_pairs = {"task": "sequence_classification"}
+    for given, changes in ((rows, {}), (talks, {}), (pairs, of_pairs)):
+        overrides = {"data.eval_fraction": 0.2, **changes}
+        recipe = read_recipe(recipe_file(tiny_gpt, given, overrides))
         records = read_records(recipe).train
         assert isinstance(records, Chosen)
         assert isinstance(records.rows, Table)

@@ -54,7 +54,11 @@ def run_view(name: str = "run", planted: str = "글", **more: Any) -> RunView:
                 "tuned": f"둘 {planted}",
             }
         ],
-        "findings": [f"warning: {planted}\n  --> a.jsonl:3"],
+        "mistakes": [dict.fromkeys(("place", "text", "truth", "base", "tuned"), planted)],
+        "findings": [
+            f"warning: {planted}\n  --> a.jsonl:3",
+            f"note: Rows left out: {planted} (3 times)\n  --> {planted}:1",
+        ],
         "dropped_rows": {planted: 3},
         "tokens": {
             "rows": 40, "tokens": 400, "targets": 100, "target_share": 0.25, "truncated": 2,
