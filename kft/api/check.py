@@ -34,6 +34,7 @@ from kft.data.files import resolve_files
 from kft.data.rows import reading_notes
 from kft.data.sources import DataFile, RowSource
 from kft.errors import Finding
+from kft.evaluation.inputs import kind_of_rows
 from kft.models.architecture import num_positions
 from kft.models.precision import compute_dtype, weights_dtype
 from kft.recipe.reader import Overrides
@@ -87,7 +88,8 @@ class Check:
 
         Beside the sections' names: ``ready`` (no finding is an error), ``findings``
         (``severity``, ``what``, ``where``, ``hint``, ``count``), ``shown`` (``place``,
-        ``documents``: lists of a token's text and whether it is a target), ``fixed``.
+        ``documents``: lists of a token's text and whether it is a target; ``answers``: their
+        labels, numbers or tags), ``fixed``.
         """
         return {
             "ready": not self.has_errors,
@@ -147,7 +149,8 @@ def check(
         sections["memory"] = memory.as_dict()
         findings = [*findings, *memory.findings()]
     first = first_rows(recipe, task, prepared.train.examples, show_rows)
-    shown = [shown_row(documents, tokenizer) for documents in first]
+    kind = kind_of_rows(task.name, prepared.train.examples, have_labels=False)
+    shown = [shown_row(documents, tokenizer, kind, records.labels) for documents in first]
     return Check(
         {"model": model, **sections},
         worst_first([*prepared.findings, *findings, *place]),

@@ -56,7 +56,8 @@ def row_text(row: ShownRow, *, colored: bool, ascii_only: bool = False) -> str:
 
     Returns:
         The place, then the text; a newline in it is written out and begins a new line, and
-        ``┊`` (``|``) stands on a line of its own between packed documents.
+        ``┊`` (``|``) stands on a line of its own between packed documents. A label, a number or
+        tags to be learned stand behind ``→`` (``->``).
     """
     begin, end, between = _ASCII_MARKS if ascii_only else _MARKS
     lines: list[str] = []
@@ -72,6 +73,10 @@ def row_text(row: ShownRow, *, colored: bool, ascii_only: bool = False) -> str:
             was_target = is_target
         lines += [between] if number else []
         lines += text.rstrip("\n").split("\n")
+        if (answer := row.answers[number]) is not None:
+            arrow = "->" if ascii_only else "→"
+            said = visible(answer)
+            lines.append(f"{arrow} {click.style(said, fg='green', bold=True) if colored else said}")
     return "\n".join([visible(row.place), *(f"{_GAP}{line}" for line in lines)])
 
 

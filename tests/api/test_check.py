@@ -213,6 +213,24 @@ def test_a_row_of_packed_documents() -> None:
     assert row.documents == [[("가", False), ("A", True)], [("B", False), ("C", True)]]
 
 
+@pytest.mark.parametrize(
+    ("kind", "fields", "answer"),
+    [
+        ("labels", {"label": 1}, "긍정"),
+        ("multilabels", {"label_ids": [1, 1]}, "부정, 긍정"),
+        ("multilabels", {"label_ids": [0, 0]}, "no label"),
+        ("numbers", {"value": 2.5}, "2.5"),
+        ("tags", {}, "긍정 부정"),
+        (None, {"label": 1}, None),
+    ],
+)
+def test_what_a_shown_row_is_to_be_given(
+    kind: Any, fields: Mapping[str, Any], answer: str | None
+) -> None:
+    example = Example([1, 2, 3], [-100, 1, 0], "a:1", "", **fields)
+    assert shown_row([example], Words(), kind, ["부정", "긍정"]).answers == [answer]
+
+
 def test_labels_and_leaks_of_labelled_rows() -> None:
     def record(number: int, text: str, label: int) -> Record:
         answer = {"role": "assistant", "content": "\u200b긍정"}  # a label's name is no text

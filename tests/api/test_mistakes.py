@@ -20,7 +20,7 @@ def mistakes(
         for number, truth in enumerate(truths, 1)
     ]
     held_out: Any = SimpleNamespace(
-        kind=lambda task: kind, examples=examples, labels=["부정", "긍정", "중립"]
+        kind=lambda _: kind, examples=examples, labels=["부정", "긍정", "중립"]
     )
     rows: Any = SimpleNamespace(held_out=held_out, task=SimpleNamespace(name="task"))
     before: Any = SimpleNamespace(predicted=base)
@@ -57,7 +57,7 @@ def test_few_are_shown_and_other_rows_have_none() -> None:
 @pytest.mark.parametrize("length", [10, 1000])
 def test_a_long_text_is_cut(length: int) -> None:
     example = Example([0], [0], "rows:1", "", label=0)
-    held_out: Any = SimpleNamespace(kind=lambda task: "labels", examples=[example], labels=["가"])
+    held_out: Any = SimpleNamespace(kind=lambda _: "labels", examples=[example], labels=["가"])
     rows: Any = SimpleNamespace(held_out=held_out, task=SimpleNamespace(name="task"))
     said: Any = SimpleNamespace(predicted=[1], rows={"totals": [1.0]})
     (found,) = mistakes_of(rows, [Record("rows:1", text="가" * length)], said, said)

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
+from kft.api.shown_rows import ShownRow
 from kft.cli.check_tables import check_text, copy_text, row_text
 from kft.errors import Finding
 
-ROW: Any = SimpleNamespace(
-    place="rows.jsonl:1",
-    documents=[
+ROW = ShownRow(
+    "rows.jsonl:1",
+    [
         [
             ("질문: ", False),
             ("a\\n\x1b\n", False),
@@ -22,6 +23,7 @@ ROW: Any = SimpleNamespace(
             ("</s>", True),
         ]
     ],
+    [None],
 )
 SECTIONS: dict[str, dict[str, Any]] = {
     "model": {"name_or_path": "skt/kogpt2", "model_type": "gpt2", "positions": 1024},
@@ -103,9 +105,11 @@ def test_targets_are_coloured_on_a_terminal() -> None:
 
 
 def test_packed_documents_are_kept_apart() -> None:
-    packed: Any = SimpleNamespace(
-        place="a:1", documents=[[("가", False), ("나", True)], [("다", True)]]
-    )
+    documents = [[("가", False), ("나", True)], [("다", True)]]
+    packed = ShownRow("a:1", documents, [None, None])
+    labelled = ShownRow("a:1", documents, ["긍정\x1b[2J", None])
+    assert row_text(labelled, colored=False) == "a:1\n  가⟦나⟧\n  → 긍정\\x1b[2J\n  ┊\n  ⟦다⟧"
+    assert "\n  -> 긍정" in row_text(labelled, colored=False, ascii_only=True)
     assert row_text(packed, colored=False) == "a:1\n  가⟦나⟧\n  ┊\n  ⟦다⟧"
     assert row_text(packed, colored=False, ascii_only=True) == "a:1\n  가[나]\n  |\n  [다]"
 
