@@ -2,10 +2,11 @@
 """kft beside TRL's SFTTrainer and transformers' Trainer: whole processes, alternating.
 
     pip install -e '.[bench]'
-    python benchmarks/peers.py [WORKLOAD ...] [--pairs 3] [--steps 20]
+    python benchmarks/peers.py [WORKLOAD ...] [--pairs 3] [--steps 20] [--llamafactory PYTHON]
 
 For each workload first the peer's grid, one short run each: its defaults and what might be
-faster; then kft and the peer's best, in turns; then `kft bench` on the same recipe. The same checkpoint (random weights of the published
+faster; then kft and the peer's best, in turns; then `kft bench` on the same recipe. LLaMA-Factory wants
+older libraries, so it is run by the Python of an environment of its own. The same checkpoint (random weights of the published
 shape), the same rows in the same order, the same number of threads; a step has eight rows on
 either side. Writes benchmarks/results/peers.json and docs/evidence/peers.md.
 """
@@ -50,14 +51,21 @@ _TRL = {
         "padding_free": True,
         "max_length": None,
     },
-    "no recomputation, bfloat16": {"gradient_checkpointing": False, "bf16": True},
+}
+_LLAMAFACTORY = {
+    "its defaults": {"bf16": False},
+    "no recomputation": {"disable_gradient_checkpointing": True},
+    "no recomputation, 1 x 8 rows": {
+        "disable_gradient_checkpointing": True,
+        "per_device_train_batch_size": 1,
+        "gradient_accumulation_steps": 8,
+    },
 }
 _TRAINER = {
     "its defaults": {},
     "8 rows of similar length": {"train_sampling_strategy": "group_by_length"},
     "2 x 4 rows": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
     "1 x 8 rows": {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8},
-    "bfloat16": {"bf16": True},
 }
 WORKLOADS: dict[str, dict[str, Any]] = {
     "kogpt2-lora": {
@@ -76,9 +84,14 @@ WORKLOADS: dict[str, dict[str, Any]] = {
                 "its defaults",
                 "no recomputation",
                 "no recomputation, 1 x 8 rows",
-                "no recomputation, bfloat16",
             )
         },
+    },
+    "kogpt2-llamafactory": {
+        "peer": "llamafactory",
+        "what": "KoGPT2 shape, LoRA r=8, prompts masked",
+        "recipe": {},
+        "grid": _LLAMAFACTORY,
     },
     "klue-bert-classification": {
         "peer": "trainer",
@@ -180,13 +193,17 @@ def prepare(name: str, steps: int) -> Path:
 def run(work: Path, side: str, settings: dict[str, Any], threads: int) -> dict[str, Any]:
     """One process."""
     command = [sys.executable, "benchmarks/peer_runs.py", str(work), side, json.dumps(settings)]
+    if side == "llamafactory":
+        script = "benchmarks/peer_llamafactory.py"
+        command = [os.environ["LLAMAFACTORY_PYTHON"], script, str(work), json.dumps(settings)]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     for left in work.glob("run-*"):
         shutil.rmtree(left)
     if done.returncode:
         raise SystemExit(f"{side} {settings} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    lines = [line for line in done.stdout.splitlines() if line.startswith('{"seconds"')]
+    found: dict[str, Any] = json.loads(lines[-1])
     found["settings"] = settings
     found["tokens_per_second"] = found["tokens"] / found["seconds"]
     print(
@@ -269,7 +286,11 @@ def page(results: dict[str, Any]) -> str:
         "| work | peer | kft tokens/s | peer tokens/s | ratio | peak memory, kft / peer |",
         "|---|---|--:|--:|--:|--:|",
     ]
-    names = {"trl": "TRL SFTTrainer", "trainer": "transformers Trainer"}
+    names = {
+        "trl": "TRL SFTTrainer",
+        "trainer": "transformers Trainer",
+        "llamafactory": "LLaMA-Factory",
+    }
     for one in results["workloads"].values():
         ratios = one["ratios"]
         lines.append(
@@ -305,7 +326,11 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--llamafactory", metavar="PYTHON", help="of its environment")
     options = parser.parse_args()
+    if options.llamafactory:
+        os.environ["LLAMAFACTORY_PYTHON"] = options.llamafactory
+    known = [name for name in WORKLOADS if options.llamafactory or "llamafactory" not in name]
     target = Path("benchmarks/results/peers.json")
     results: dict[str, Any] = (
         json.loads(target.read_text()) if target.is_file() else {"workloads": {}}
@@ -313,7 +338,7 @@ def main() -> None:
     results["machine"] = (
         f"{platform.machine()}, {options.threads} threads, Python {platform.python_version()}"
     )
-    for name in options.workloads or WORKLOADS:
+    for name in options.workloads or known:
         results["workloads"][name] = measure(name, options.pairs, options.steps, options.threads)
         target.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     Path("docs/evidence/peers.md").write_text(page(results), encoding="utf-8")
