@@ -32,6 +32,13 @@ class KftError(Exception):
         where: ``file:line``, a key, or a layer; ``None`` when there is no place.
         expected: What would have been right, with units.
         hint: One edit or one command that mends it; ``None`` rather than a vague one.
+
+    Example:
+        >>> print(KftError("No such file", where="`data.train`", hint="`data.train=rows.csv`"))
+        error: No such file
+          --> `data.train`
+        <BLANKLINE>
+        hint: `data.train=rows.csv`
     """
 
     exit_code: ClassVar[int] = 1

@@ -5,29 +5,14 @@ Nothing here reaches for a network or for torch before a test asks for a checkpo
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-
-# Before any test imports a library that reads them. `setdefault`, so that the opt-in tests of
-# the hub can be run with `HF_HUB_OFFLINE=0`; commands started by tests inherit all of them.
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")
-os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same sums on every machine; workers share it
-os.environ.setdefault("MPLBACKEND", "Agg")
-# What tests read is never found in the user's own cache, nor left there.
-os.environ["KFT_CACHE"] = tempfile.mkdtemp(prefix="kft-tests-")
-atexit.register(shutil.rmtree, os.environ["KFT_CACHE"], ignore_errors=True)
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

@@ -71,6 +71,11 @@ class Check:
         findings: What was noticed, the worst first.
         shown: The first rows as tokens, when they were asked for.
         fixed: The mended copy, when one was asked for.
+
+    Example:
+        >>> found = kft.check("recipes/quickstart.yaml")
+        >>> found.sections["tokens"]["without_target"], found.shown
+        (0, [])
     """
 
     sections: dict[str, dict[str, Any]]
@@ -80,7 +85,12 @@ class Check:
 
     @property
     def has_errors(self) -> bool:
-        """Whether a finding would stop the run."""
+        """Whether a finding would stop the run.
+
+        Example:
+            >>> kft.Check({}, [Finding("error", "Rows have no target")]).has_errors
+            True
+        """
         return any(finding.severity == "error" for finding in self.findings)
 
     def as_dict(self) -> dict[str, Any]:
@@ -90,6 +100,10 @@ class Check:
         (``severity``, ``what``, ``where``, ``hint``, ``count``), ``shown`` (``place``,
         ``documents``: lists of a token's text and whether it is a target; ``answers``: their
         labels, numbers or tags), ``fixed``.
+
+        Example:
+            >>> kft.Check({}, [Finding("note", "Padding is the end token")]).as_dict()["ready"]
+            True
         """
         return {
             "ready": not self.has_errors,
@@ -120,6 +134,11 @@ def check(
 
     Raises:
         KftError: With exit code 2 for the first thing that can't be used at all.
+
+    Example:
+        >>> found = kft.check("recipes/quickstart.yaml", show_rows=1)
+        >>> found.has_errors, found.sections["data"]["rows_read"]
+        (False, 420)
     """
     recipe = as_recipe(recipe_or_path, overrides)
     transformers.utils.logging.set_verbosity_error()

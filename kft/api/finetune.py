@@ -34,6 +34,12 @@ def finetune(
 
     Raises:
         KftError: With ``exit_code`` 2 for what is wrong before training, 1 for what fails later.
+
+    Example:
+        >>> few = {"train.max_steps": 2, "evaluate.generate": 0, "output_dir": "runs/two"}
+        >>> run = kft.finetune("recipes/quickstart.yaml", few)
+        >>> run.result["steps"], run.verify()["passed"]
+        (2, True)
     """
     recipe = as_recipe(recipe_or_path, overrides)
     for _ in run_steps(recipe, observer or Silent(), resume=resume):
@@ -59,5 +65,13 @@ def steps(
 
     Raises:
         KftError: As :func:`finetune`.
+
+    Example:
+        >>> few = {"train.max_steps": 3, "evaluate.generate": 0, "output_dir": "runs/three"}
+        >>> for stats in kft.steps("recipes/quickstart.yaml", few):
+        ...     print(stats.step, int(stats.num_tokens) > int(stats.num_targets))
+        1 True
+        2 True
+        3 True
     """
     yield from run_steps(as_recipe(recipe_or_path, overrides), observer or Silent(), resume=resume)

@@ -37,6 +37,10 @@ def report(places: Sequence[str], *, output: str | None = None) -> Path:
 
     Raises:
         UsageError: If a folder is no run, or the file can't be written.
+
+    Example:
+        >>> kft.report(["runs/quickstart"], output="runs/page.html").name
+        'page.html'
     """
     folders = [load_run(place).folder for place in dict.fromkeys(places)]
     recipes = [read_recipe(folder / "recipe.yaml") for folder in folders]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +23,10 @@ class Run:
 
     Args:
         folder: Its path.
+
+    Example:
+        >>> kft.load_run("runs/quickstart").folder.name
+        'quickstart'
     """
 
     def __init__(self, folder: Path) -> None:
@@ -31,14 +34,27 @@ class Run:
 
     @cached_property
     def recipe(self) -> Recipe:
-        """The resolved recipe."""
+        """The resolved recipe.
+
+        Example:
+            >>> kft.load_run("runs/quickstart").recipe.adapter.method
+            'lora'
+        """
         from kft.api.opened import run_recipe
 
         return run_recipe(self.folder)
 
     @cached_property
     def result(self) -> dict[str, Any]:
-        """The content of ``result.json``; empty for a run that did not finish."""
+        """The content of ``result.json``; empty for a run that did not finish.
+
+        Example:
+            >>> result = kft.load_run("runs/quickstart").result
+            >>> sorted(result["headline"])
+            ['metric', 'outcome', 'sentence']
+            >>> result["tuned"]["eval_loss"] < result["base"]["eval_loss"]
+            True
+        """
         return read_json(self.folder / "result.json")
 
     @property
@@ -46,6 +62,11 @@ class Run:
         """One row per step and per evaluation of ``metrics.jsonl``; ``loss`` in nats per target.
 
         The file also says what each checkpoint took.
+
+        Example:
+            >>> metrics = kft.load_run("runs/quickstart").metrics
+            >>> [name in metrics for name in ("step", "loss", "eval_loss", "grad_norm")]
+            [True, True, True, True]
         """
         import pandas
 
@@ -62,12 +83,24 @@ class Run:
 
     @property
     def model(self) -> Any:
-        """The trained form: a plain ``PeftModel``, or a transformers model for ``full``."""
+        """The trained form: a plain ``PeftModel``, or a transformers model for ``full``.
+
+        Example:
+            >>> type(kft.load_run("runs/quickstart").model).__name__
+            'PeftModelForCausalLM'
+        """
         return self._opened.model
 
     @property
     def tokenizer(self) -> Any:
-        """The plain transformers tokenizer, with the template used in training."""
+        """The plain transformers tokenizer, with the template used in training.
+
+        Example:
+            >>> turns = [{"role": "user", "content": "좋았어요"}]
+            >>> tokenizer = kft.load_run("runs/quickstart").tokenizer
+            >>> "### 질문: 좋았어요" in tokenizer.apply_chat_template(turns, tokenize=False)
+            True
+        """
         return self._opened.tokenizer
 
     def generate(self, prompts: str | Sequence[str], *, max_new_tokens: int = 256) -> Any:
@@ -82,6 +115,12 @@ class Run:
 
         Raises:
             UsageError: If the model writes no text; see :meth:`predict`.
+
+        Example:
+            >>> run = kft.load_run("runs/quickstart")
+            >>> answers = run.generate(["좋았어요", "지루했어요"], max_new_tokens=4)
+            >>> [type(answer) for answer in answers]
+            [<class 'str'>, <class 'str'>]
         """
         from kft.api.generate import Chat, writes_none
         from kft.tasks.registry import TASKS
@@ -105,6 +144,13 @@ class Run:
 
         Raises:
             UsageError: If the model writes text instead, or a text doesn't fit it.
+
+        Example:
+            >>> try:
+            ...     kft.load_run("runs/quickstart").predict("좋았어요")
+            ... except kft.KftError as error:  # that run's model writes
+            ...     print(error.what)
+            The model of `task: causal_lm` gives no labels
         """
         from kft.api.predict import Predictor, labels_none
         from kft.tasks.registry import TASKS
@@ -117,37 +163,99 @@ class Run:
         return predictor.predict(texts)
 
     def evaluate(self, data: str | None = None, *, max_rows: int | None = None) -> dict[str, Any]:
-        """The trained form on held-out rows; see :func:`kft.api.evaluate.evaluate`."""
+        """The trained form on held-out rows; see :func:`kft.api.evaluate.evaluate`.
+
+        Args:
+            data: A file of rows; ``None`` takes the run's own.
+            max_rows: So many of them at most.
+
+        Returns:
+            Names and numbers, as under ``tuned`` in ``result.json``.
+
+        Example:
+            >>> found = kft.load_run("runs/quickstart").evaluate(max_rows=4)
+            >>> found["num_rows"], "bits_per_character" in found
+            (4, True)
+        """
         from kft.api.evaluate import evaluate
 
         return evaluate([str(self.folder)], data=data, max_rows=max_rows)[str(self.folder)]
 
     def merge(self, output: str | None = None, *, base: str | None = None) -> Path:
-        """Write the merged model and prove it; see :func:`kft.api.merge.merge`."""
+        """Write the merged model and prove it; see :func:`kft.api.merge.merge`.
+
+        Args:
+            output: Where to; ``None`` is ``merged`` in the run folder.
+            base: A checkpoint to merge into, other than the run's.
+
+        Returns:
+            The folder.
+
+        Example:
+            >>> kft.load_run("runs/quickstart").merge("runs/merged").name
+            'merged'
+        """
         from kft.api.merge import merge
 
         return merge(str(self.folder), output=output, base=base)[0]
 
     def verify(self, model: str | None = None) -> dict[str, Any]:
-        """Compare a merged folder (the run's own by default) with the trained form."""
+        """Compare a merged folder (the run's own by default) with the trained form.
+
+        Returns:
+            The content of ``verification.json``.
+
+        Example:
+            >>> kft.load_run("runs/quickstart").verify()["passed"]
+            True
+        """
         from kft.api.verify import verify
 
         return verify(str(self.folder), model or str(self.folder / "merged"))
 
     def export(self, to: str, output: str | None = None, *, dtype: str | None = None) -> Path:
-        """Write the model in another format and prove it; see :func:`kft.api.export.export`."""
+        """Write the model in another format and prove it; see :func:`kft.api.export.export`.
+
+        Args:
+            to: ``onnx`` (models of BERT tasks) or ``gguf`` (models that write text).
+            output: Where to; ``None`` is a folder of that name in the run folder.
+            dtype: As for ``kft export --dtype``.
+
+        Returns:
+            The folder.
+
+        Example:
+            >>> try:
+            ...     kft.load_run("runs/quickstart").export("onnx")
+            ... except kft.KftError as error:  # that is for BERT tasks; a GPT goes to "gguf"
+            ...     print(error.what)
+            A model of `task: causal_lm` isn't written as ONNX
+        """
         from kft.api.export import export
 
         return export(str(self.folder), to=to, output=output, dtype=dtype)[0]
 
     def report(self, output: str | None = None) -> Path:
-        """Write the run's page (``report.html`` in its folder by default) once more."""
+        """Write the run's page (``report.html`` in its folder by default) once more.
+
+        Example:
+            >>> kft.load_run("runs/quickstart").report().name
+            'report.html'
+        """
         from kft.api.report import report
 
         return report([str(self.folder)], output=output)
 
     def plot(self) -> Figure:
-        """Training loss, and held-out loss where it was measured, over the steps."""
+        """Training loss, and held-out loss where it was measured, over the steps.
+
+        Returns:
+            A figure of matplotlib, which shows itself in a notebook.
+
+        Example:
+            >>> kft.load_run("runs/quickstart").plot().axes[0].get_xlabel()
+            'optimizer step'
+        """
         from kft.reporting.curves import loss_figure
 
         return loss_figure(self.metrics, self.result)
@@ -156,27 +264,20 @@ class Run:
         return f"Run({str(self.folder)!r})"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{html.escape(name)}</th><td>{_number(base)}</td><td>{_number(tuned)}</td></tr>"
-            for name, base, tuned in self.comparison()
-        )
-        from kft.reporting.curves import loss_image
+        from kft.api.notebook import run_html
 
-        metrics = self.metrics
-        curves = loss_image(metrics, self.result) if "loss" in metrics else ""
-        return (
-            f"<b>{html.escape(str(self.folder))}</b>"
-            f"<table><tr><th></th><th>base</th><th>tuned</th></tr>{rows}</table>{curves}"
-        )
+        return run_html(self.folder, self.comparison(), self.metrics, self.result)
 
     def comparison(self) -> list[tuple[str, Any, Any]]:
-        """Name, base and tuned of every number that both have."""
+        """Name, base and tuned of every number that both have.
+
+        Example:
+            >>> run = kft.load_run("runs/quickstart")
+            >>> "bits_per_character" in [name for name, base, tuned in run.comparison()]
+            True
+        """
         base, tuned = self.result.get("base", {}), self.result.get("tuned", {})
         return [(name, base[name], tuned[name]) for name in base if name in tuned]
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else html.escape(str(value))
 
 
 def load_run(path: str | Path) -> Run:
@@ -184,6 +285,10 @@ def load_run(path: str | Path) -> Run:
 
     Raises:
         UsageError: If there is no run in it.
+
+    Example:
+        >>> kft.load_run("runs/quickstart")
+        Run('runs/quickstart')
     """
     folder = Path(path)
     if not (folder / "recipe.yaml").is_file():

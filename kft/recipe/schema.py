@@ -210,7 +210,14 @@ class DataSection(Section):
 
 
 class Recipe(Section):
-    """One fine-tuning run."""
+    """One fine-tuning run.
+
+    Example:
+        >>> model, data = {"name_or_path": "skt/kogpt2-base-v2"}, {"train": "data.csv"}
+        >>> recipe = Recipe(model=model, data=data, output_dir="runs/mine")
+        >>> recipe.adapter.method, recipe.adapter.r
+        ('lora', 8)
+    """
 
     task: TaskName = Field(
         "causal_lm",
@@ -233,5 +240,11 @@ class Recipe(Section):
     )
 
     def resolved(self) -> dict[str, Any]:
-        """Every key with its value, as plain types, in the schema's order."""
+        """Every key with its value, as plain types, in the schema's order.
+
+        Example:
+            >>> recipe = {"model": {"name_or_path": "m"}, "data": {"train": "d"}, "output_dir": "o"}
+            >>> list(Recipe.model_validate(recipe).resolved())[:3]
+            ['task', 'model', 'adapter']
+        """
         return self.model_dump(mode="json")

@@ -29,6 +29,12 @@ class StepStats:
         num_targets: int64 scalar, over all ranks.
         num_tokens: int64 scalar, tokens without padding, over all ranks.
         seconds: From asking for the window to the end of the step.
+
+    Example:
+        >>> one, many = torch.tensor(2.0), torch.tensor(300)
+        >>> stats = StepStats(1, one, 1e-3, one, torch.tensor(100), many, seconds=0.5)
+        >>> f"{float(stats.loss):.1f} nats, {int(stats.num_tokens) / stats.seconds:.0f} tokens/s"
+        '2.0 nats, 600 tokens/s'
     """
 
     step: int

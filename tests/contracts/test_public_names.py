@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import inspect
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,21 @@ def test_the_list_is_exact() -> None:
 def test_each_name_leads_to_where_it_is_defined(name: str) -> None:
     assert getattr(kft, name).__module__ == kft._HOME[name]
     assert getattr(kft, name).__name__ == name
+
+
+def members() -> Iterator[tuple[str, str]]:
+    for name in PUBLIC:
+        found = getattr(kft, name)
+        yield name, found.__doc__ or ""
+        for member, value in vars(found).items() if inspect.isclass(found) else ():
+            plain = getattr(value, "fget", None) or getattr(value, "func", value)
+            if not member.startswith(("_", "model_")) and inspect.isfunction(plain):
+                yield f"{name}.{member}", plain.__doc__ or ""
+
+
+@pytest.mark.parametrize(("name", "docstring"), list(members()))
+def test_each_name_has_an_example_that_is_tested(name: str, docstring: str) -> None:
+    assert ">>>" in docstring, name
 
 
 def test_type_checkers_see_the_same_names() -> None:
