@@ -214,9 +214,14 @@ def run(work: Path, side: str, settings: dict[str, Any], threads: int) -> dict[s
 
 
 def _is_other_training(found: dict[str, Any], defaults: dict[str, Any]) -> bool:
-    """Whether rows laid end to end see each other: their first loss is another one then."""
-    is_joined = bool(found["settings"].get("padding_free"))
-    return is_joined and abs(found["losses"][0] - defaults["losses"][0]) > SAME_LOSS
+    """Whether the setting changes what is learned: its first loss is another one then.
+
+    So it is where rows laid end to end see each other, and where the losses of micro-batches are
+    added up and not averaged.
+    """
+    settings = found["settings"]
+    keeps_rows = bool(settings.get("padding_free")) or "gradient_accumulation_steps" in settings
+    return keeps_rows and abs(found["losses"][0] - defaults["losses"][0]) > SAME_LOSS
 
 
 def bench(work: Path, threads: int) -> dict[str, Any]:
@@ -304,7 +309,7 @@ def page(results: dict[str, Any]) -> str:
             f"- {name}: "
             + "; ".join(f"{label} {value:.0f}" for label, value in one["grid"].items())
             + "".join(
-                f" ({label}: rows see each other, so it doesn't count)"
+                f" ({label}: its first loss is another one, so it doesn't count)"
                 for label in one["other_training"]
             )
         )

@@ -77,10 +77,21 @@ def data_of(name: str, nsmc: Path | None) -> tuple[Path, list[str]]:
 
 
 def anonymous_bytes() -> int:
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("RssAnon"):
-            return 1024 * int(line.split()[1])
-    raise RuntimeError("the system doesn't tell anonymous memory")
+    """Of this process and those that it started."""
+    started = [
+        number
+        for thread in Path("/proc/self/task").iterdir()
+        for number in (thread / "children").read_text(encoding="ascii").split()
+    ]
+    return sum(_anonymous_bytes(one) for one in ("self", *started))
+
+
+def _anonymous_bytes(process: str) -> int:
+    try:
+        lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
+    except OSError:  # it has ended
+        return 0
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
 
 def measure(recipe: str, overrides: list[str]) -> None:
@@ -100,10 +111,10 @@ def measure(recipe: str, overrides: list[str]) -> None:
     seconds = time.monotonic() - started
     done.set()
     watcher.join()
-    used = resource.getrusage(resource.RUSAGE_SELF)
+    sides = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     numbers = {
         "seconds": seconds,
-        "cpu_seconds": used.ru_utime + used.ru_stime,
+        "cpu_seconds": sum(used.ru_utime + used.ru_stime for used in sides),
         "peak_anonymous_bytes": max(peak[0], imported),
         "rows_read": checked.sections["data"]["rows_read"],
         "tokens": checked.sections["tokens"]["tokens"],

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kft.api.encoding import Encoding, joined_findings
+from kft.api.looking import looking_beside
 from kft.api.records import Records
 from kft.api.row_checks import Dataset, check_positions, check_template
-from kft.api.row_report import RowReport, looking_beside
+from kft.api.row_report import RowReport
 from kft.data.left_out import LeftOut
 from kft.data.templates import TemplateRenderer, choose_template
 from kft.errors import DataError, Finding

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kft.data.cache import cached, digest
+from kft.data.cache import cached, digest, found
 from kft.data.duplicates import TextKeys
 from kft.data.health import TextHealth
 from kft.data.label_balance import LabelCounts
 from kft.data.record_store import identity
 from kft.errors import Finding
-from kft.tasks.task import Record
+from kft.tasks.record import Record
 
 PlaceOf = Callable[[int], str]
 """Number of a row, counted from 0 -> ``file:line``."""
@@ -77,7 +75,7 @@ def report_on_rows(
             if record.label is not None and record.label < len(labels):
                 counts.add(record.label, held_out=keys is apart)
     leaked = apart.standing_in(trained)
-    found = [
+    findings = [
         *health.findings(),
         *_repeated_findings(trained, train_place),
         *_conflict_findings(trained, train_place),
@@ -97,7 +95,7 @@ def report_on_rows(
         rows,
         health.summary(),
         counts.summary() if labels else {},
-        worst_first(found),
+        worst_first(findings),
         counts.findings() if labels else [],
     )
 
@@ -106,33 +104,14 @@ KeptReport = tuple[RowReport, tuple[Finding, ...]]
 """The report, and a note when it can't be kept for the next run."""
 
 
-@contextmanager
-def looking_beside(
-    train: Sequence[Record], held_out: Sequence[Record], labels: Sequence[str]
-) -> Iterator[Future[KeptReport]]:
-    """What :func:`kept_report` does, in a thread of its own while the caller does something else.
-
-    A tokenizer works outside of Python, so one core looks while another encodes. An error of the
-    caller's ends the looking.
-    """
-    stop = threading.Event()
-    with ThreadPoolExecutor(1) as pool:
-        looking = pool.submit(kept_report, train, held_out, labels, stop)
-        try:
-            yield looking
-        except BaseException:
-            stop.set()
-            raise
-
-
-class _NobodyAsksError(Exception):
+class NobodyAsksError(Exception):
     """Who wanted the report has failed meanwhile."""
 
 
 def _until(stop: threading.Event, records: Iterable[Record]) -> Iterator[Record]:
     for record in records:
         if stop.is_set():
-            raise _NobodyAsksError
+            raise NobodyAsksError
         yield record
 
 
@@ -164,16 +143,32 @@ def kept_report(
     def write(folder: Path) -> None:
         (folder / _REPORT).write_text(json.dumps(asdict(look())), encoding="utf-8")
 
-    sides = [identity(train), identity(held_out)]
-    if sides[0] is None:
+    depends_on = _depends_on(train, held_out, labels)
+    if depends_on is None:
         return look(), ()
-    if sides[1] is None:  # few rows in a file of their own
-        sides[1] = {"rows": digest([asdict(record) for record in held_out])}
-    entry = cached("reports", {"sides": sides, "labels": list(labels)}, write)
+    entry = cached("reports", depends_on, write)
     plain = json.loads((entry.path / _REPORT).read_text(encoding="utf-8"))
     for name in ("findings", "label_findings"):
         plain[name] = [Finding(**finding) for finding in plain[name]]
     return RowReport(**plain), entry.findings
+
+
+def is_kept(train: Sequence[Record], held_out: Sequence[Record], labels: Sequence[str]) -> bool:
+    """Whether :func:`kept_report` would look at no row: it finds the report, or can't keep one."""
+    depends_on = _depends_on(train, held_out, labels)
+    return depends_on is None or found("reports", depends_on) is not None
+
+
+def _depends_on(
+    train: Sequence[Record], held_out: Sequence[Record], labels: Sequence[str]
+) -> dict[str, Any] | None:
+    """What a kept report is found by; ``None`` for rows in memory."""
+    sides = [identity(train), identity(held_out)]
+    if sides[0] is None:
+        return None
+    if sides[1] is None:  # few rows in a file of their own
+        sides[1] = {"rows": digest([asdict(record) for record in held_out])}
+    return {"sides": sides, "labels": list(labels)}
 
 
 def parts_of(record: Record) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ from kft.data.labels import flags_of, label_index, label_number, names_of, score
 from kft.data.layouts import Layout
 from kft.data.row import Row
 from kft.errors import DataError
-from kft.tasks.task import LabelUse, Message, Record
+from kft.tasks.record import LabelUse, Message, Record
 
 _MISSING = object()
 

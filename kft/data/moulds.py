@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from kft.tasks.task import Message
+from kft.tasks.record import Message
 
 _MARK = "\ue000{}\ue001"
 """Stands for a text; characters of a private area, which no template of ours has."""

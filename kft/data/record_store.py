@@ -29,7 +29,7 @@ from kft.data.sources import DataFile, RowSource, copies
 from kft.data.table import Chosen, Table, write_table
 from kft.errors import DataError, Finding
 from kft.recipe.schema import DataSection
-from kft.tasks.task import LabelUse, Record
+from kft.tasks.record import LabelUse, Record
 
 T = TypeVar("T")
 _COMMIT = re.compile(r"[0-9a-f]{40}")

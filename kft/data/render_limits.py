@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kft.errors import DataError
-from kft.tasks.task import Message
+from kft.tasks.record import Message
 
 SECONDS = 10.0
 """For one call; beside it :data:`ROW_SECONDS` for each row."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from kft.recipe.evaluate_section import EvaluateSection
 from kft.recipe.export_section import Dtype, ExportSection
@@ -218,6 +218,8 @@ class Recipe(Section):
         >>> recipe.adapter.method, recipe.adapter.r
         ('lora', 8)
     """
+
+    model_config = ConfigDict(json_schema_extra={"description": "One fine-tuning run."})
 
     task: TaskName = Field(
         "causal_lm",

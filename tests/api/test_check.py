@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from itertools import repeat
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,7 @@ import pytest
 import kft
 from kft.api.observer import Silent
 from kft.api.records import RecordTexts
-from kft.api.row_report import looking_beside, report_on_rows
+from kft.api.row_report import report_on_rows
 from kft.api.shown_rows import shown_row
 from kft.api.token_report import rendering_findings, step_findings
 from kft.data.batches import WindowPlan
@@ -280,19 +278,6 @@ def test_a_pair_is_both_of_its_texts() -> None:
     (found,) = [finding for finding in report.findings if "`text_pair`" in finding.what]
     assert found.where == "rows:2"
     assert list(RecordTexts(train[:1])) == ["비가 온다", "날씨가 궂다"]
-
-
-class Endless(list[Record]):
-    """Rows without an end."""
-
-    def __iter__(self) -> Iterator[Record]:
-        return repeat(Record("rows:1", text="끝없이"))
-
-
-def test_an_error_ends_the_looking_beside() -> None:
-    with contextlib.suppress(KeyError), looking_beside(Endless(), [], []) as looking:
-        raise KeyError
-    assert "NobodyAsks" in type(looking.exception(timeout=0)).__name__  # no half report is kept
 
 
 def test_what_the_guard_says_of_the_tokenizer_stands_in_the_check(

@@ -43,7 +43,7 @@ def members() -> Iterator[tuple[str, str]]:
     for name in PUBLIC:
         found = getattr(kft, name)
         yield name, found.__doc__ or ""
-        for member, value in vars(found).items() if inspect.isclass(found) else ():
+        for member, value in list(vars(found).items()) if inspect.isclass(found) else ():
             plain = getattr(value, "fget", None) or getattr(value, "func", value)
             if not member.startswith(("_", "model_")) and inspect.isfunction(plain):
                 yield f"{name}.{member}", plain.__doc__ or ""
