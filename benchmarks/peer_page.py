@@ -1,0 +1,76 @@
+# ruff: noqa: E501 -- the table's lines are long
+"""docs/evidence/peers.md, from the numbers of `benchmarks/peers.py`."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+REMARKS = (
+    "## What this doesn't show",
+    "",
+    "- bfloat16: these CPUs have none in hardware, where it takes many times as long as float32 for either side. kft takes "
+    "float32 there by itself; TRL's own default is bfloat16, and was left out as hopeless.",
+    "- A GPU: none was at hand for these. `benchmarks/gpu.py` runs there.",
+)
+
+
+def page(results: dict[str, Any]) -> str:
+    """docs/evidence/peers.md."""
+    lines = [
+        "# Speed and memory beside TRL and transformers' Trainer",
+        "",
+        "Whole processes in turns, the same checkpoint (random weights of the published shape), the same rows in the same order, "
+        "eight rows a step, float32. Tokens are those of the rows, without padding; seconds are those of the finished steps, data "
+        "loading included. The peer runs with the best of its settings below; ratios are medians (least to greatest).",
+        "",
+        f"Made by `make bench` (`python benchmarks/peers.py`); numbers in [peers.json](../../benchmarks/results/peers.json). {results['machine']}.",
+        "",
+        "| work | peer | kft tokens/s | peer tokens/s | ratio | peak memory, kft / peer |",
+        "|---|---|--:|--:|--:|--:|",
+    ]
+    names = {
+        "trl": "TRL SFTTrainer",
+        "trainer": "transformers Trainer",
+        "llamafactory": "LLaMA-Factory",
+    }
+    for one in results["workloads"].values():
+        ratios = one["ratios"]
+        lines.append(
+            f"| {one['what']} | {names[one['peer']]}: {one['best']} | {one['kft_tokens_per_second']:.0f} | {one['peer_tokens_per_second']:.0f} | "
+            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | "
+            f"{one['kft_peak_bytes'] / 2**20:.0f} / {one['peer_peak_bytes'] / 2**20:.0f} MiB ({one['kft_peak_bytes'] / one['peer_peak_bytes']:.2f}) |"
+        )
+    lines += ["", "The peers' settings, one run each, tokens/s:", ""]
+    for name, one in results["workloads"].items():
+        lines.append(
+            f"- {name}: "
+            + "; ".join(f"{label} {value:.0f}" for label, value in one["grid"].items())
+            + "".join(
+                f" ({label}: its first loss is another one, so it doesn't count)"
+                for label in one["other_training"]
+            )
+        )
+    lines += ["", "Losses, kft beside the peer with those settings:", ""]
+    for name, one in results["workloads"].items():
+        pairs = list(zip(one["kft_losses"], one["peer_losses"], strict=True))
+        apart = max(abs(mine - other) for mine, other in pairs)
+        (first, first_of_peer), (last, last_of_peer) = pairs[0], pairs[-1]
+        lines.append(
+            f"- {name}: {first:.5f} beside {first_of_peer:.5f} at first, {last:.5f} beside {last_of_peer:.5f} at step {len(pairs)}; "
+            f"never further apart than {apart:.1e}"
+        )
+    lines += [
+        "",
+        "`kft bench` on the same recipes: the share of the best matrix product in float32 that this machine gives in the same "
+        "process (4 FLOP per weight and token with LoRA; nothing is counted that is computed twice).",
+        "",
+        "| work | tokens/s | share of the peak | peak memory |",
+        "|---|--:|--:|--:|",
+    ]
+    for name, one in results["workloads"].items():
+        told = one["bench"]
+        lines.append(
+            f"| {name} | {told['tokens_per_second']:.0f} | {told['utilization']:.0%} | {told['peak_memory_bytes'] / 2**20:.0f} MiB |"
+        )
+    return "\n".join([*lines, "", *REMARKS, ""])
