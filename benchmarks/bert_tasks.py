@@ -200,6 +200,7 @@ def collect(name: str, work: Work, model: str) -> dict[str, Any]:
             **values,
             "trainable_parameters": results[0]["trainable_parameters"],
             "train_seconds": statistics.median(one["train_seconds"] for one in results),
+            "peak_memory_bytes": max(one["peak_memory_bytes"] for one in results),
             "verified": sum(one["verification"]["passed"] for one in results),
             "seeds": len(results),
         }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import statistics
 from itertools import takewhile
 from pathlib import Path
 
@@ -14,11 +16,36 @@ from kft.recipe.reader import read_recipe
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "recipes"
 GIB = 2**30
+RESULTS = ROOT / "benchmarks/results"
 MEASURED = {
-    "nsmc_gpt_lora": "[NSMC](evidence/nsmc.md)",
-    "quickstart": "[merging](evidence/merging.md)",
+    "nsmc_gpt_lora": ("nsmc", ("lora",), "accuracy", "ko-gpt-mini"),
+    "klue_bert_nsmc": ("bert_tasks", ("tasks", "nsmc", "ways", "lora"), "accuracy", "ko-bert-mini"),
+    "korsts_regression": (
+        "bert_tasks",
+        ("tasks", "korsts", "ways", "lora"),
+        "pearson",
+        "ko-bert-mini",
+    ),
+    "klue_ner": (
+        "bert_tasks",
+        ("tasks", "ner", "ways", "lora"),
+        "entity_micro_f1",
+        "ko-bert-mini",
+    ),
+    "koelectra_kornli": (
+        "bert_tasks",
+        ("tasks", "nli", "ways", "lora"),
+        "accuracy",
+        "ko-bert-mini",
+    ),
+    "kcbert_prefix_chat": (
+        "bert_tasks",
+        ("tasks", "chat", "ways", "prefix"),
+        "bits_per_character",
+        "ko-bert-mini",
+    ),
 }
-"""Recipe -> page with its measured numbers."""
+"""Recipe -> file of results, where in it, the metric, the small checkpoint it was measured with."""
 
 COLUMNS = (
     ("recipe", "what it does", "checkpoint", "memory", "commercial use", "measured"),
@@ -32,8 +59,9 @@ each value says what it trades. Copy the nearest one. All of them are run for a 
 tests, on a checkpoint of the same architecture with random weights.
 
 Memory is the estimate of `kft presets` at rank 8 and 8 rows of 512 tokens, for comparison: a
-recipe's own rows may be shorter. Where a score was measured it is linked; the others are starting
-points.
+recipe's own rows may be shorter. What was measured was measured with the small checkpoint named
+there, on two CPU cores that did other work too: the mean score of its seeds, minutes of training,
+greatest memory. The others are starting points.
 
 """,
     """# 레시피
@@ -42,8 +70,9 @@ points.
 무엇을 얻고 무엇을 내주는지 적혀 있습니다. 가장 가까운 것을 베껴서 시작하세요. 모두 테스트에서 같은
 구조의 무작위 체크포인트로 몇 스텝씩 실행됩니다.
 
-메모리는 랭크 8, 512토큰짜리 8행일 때 `kft presets`의 어림값이며 견주기 위한 것입니다. 점수를
-잰 것은 링크가 있고, 나머지는 출발점입니다.
+메모리는 랭크 8, 512토큰짜리 8행일 때 `kft presets`의 어림값이며 견주기 위한 것입니다. 잰 결과는
+거기 적힌 작은 체크포인트로 다른 일도 하던 CPU 코어 둘에서 잰 것입니다: 시드 평균 점수, 학습에 든
+분, 가장 많이 쓴 메모리. 나머지는 출발점입니다.
 
 """,
 )
@@ -75,6 +104,24 @@ def memory(preset: Preset | None, method: str) -> str:
     return f"{need.total / GIB:.1f} GiB" if need is not None else ""
 
 
+def measured(name: str, language: int) -> str:
+    """The score, the time and the memory of a recipe that was measured; else nothing."""
+    if name not in MEASURED:
+        return ""
+    file, keys, metric, checkpoint = MEASURED[name]
+    found = json.loads((RESULTS / f"{file}.json").read_text(encoding="utf-8"))
+    for key in keys:
+        found = found.get(key, {})
+    if not found:
+        return ""
+    score = statistics.mean(found[metric])
+    minutes = f"{found['train_seconds'] / 60:.0f} {('min', '분')[language]}"
+    parts = [f"[{metric} {score:.3f}](evidence/{file}.md)", minutes]
+    if "peak_memory_bytes" in found:
+        parts.append(f"{found['peak_memory_bytes'] / GIB:.1f} GiB")
+    return ", ".join([*parts, checkpoint])
+
+
 def recipe_page(language: int) -> str:
     """The page; 0 is English, 1 Korean."""
     columns = COLUMNS[language]
@@ -87,7 +134,7 @@ def recipe_page(language: int) -> str:
         name, method = recipe.model.name_or_path, recipe.adapter.method
         rows.append(
             f"| [{path.stem}](#{path.stem}) | {summary(path)} | {name}, {method} |"
-            f" {memory(preset, method)} | {licence} | {MEASURED.get(path.stem, '')} |"
+            f" {memory(preset, method)} | {licence} | {measured(path.stem, language)} |"
         )
         text = path.read_text(encoding="utf-8").rstrip()
         texts.append(f"\n## {path.stem}\n\n```yaml\n{text}\n```\n")
