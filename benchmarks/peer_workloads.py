@@ -65,6 +65,7 @@ WORKLOADS: dict[str, dict[str, Any]] = {
                 "its defaults",
                 "no recomputation",
                 "no recomputation, 1 x 8 rows",
+                "no recomputation, padding-free",
             )
         },
     },

@@ -29,6 +29,7 @@ from peer_workloads import WORKLOADS, prepare
 
 GRID_STEPS = 4
 SAME_LOSS = 1e-3
+GRID_KEYS = ("grid", "grid_first_losses", "other_training", "best")
 
 
 def run(work: Path, side: str, settings: dict[str, Any], threads: int) -> dict[str, Any]:
@@ -78,8 +79,8 @@ def bench(work: Path, threads: int) -> dict[str, Any]:
     return found
 
 
-def measure(name: str, pairs: int, steps: int, threads: int) -> dict[str, Any]:
-    """The peer's grid, then alternating pairs with its best."""
+def try_grid(name: str, steps: int, threads: int) -> dict[str, Any]:
+    """The peer's settings, a short run of each, and which of them is its best."""
     workload, work = WORKLOADS[name], prepare(name, min(steps, GRID_STEPS))
     peer = workload["peer"]
     grid = {
@@ -90,6 +91,20 @@ def measure(name: str, pairs: int, steps: int, threads: int) -> dict[str, Any]:
         (label for label in grid if not is_other[label]),
         key=lambda label: float(grid[label]["tokens_per_second"]),
     )
+    return {
+        "grid": {label: one["tokens_per_second"] for label, one in grid.items()},
+        "grid_first_losses": {label: one["losses"][0] for label, one in grid.items()},
+        "other_training": [label for label, is_so in is_other.items() if is_so],
+        "best": best,
+    }
+
+
+def measure(
+    name: str, pairs: int, steps: int, threads: int, grid: dict[str, Any]
+) -> dict[str, Any]:
+    """Alternating pairs of kft and the peer with its best settings."""
+    workload, best = WORKLOADS[name], grid["best"]
+    peer = workload["peer"]
     both, work = [], prepare(name, steps)
     for number in range(pairs):
         turn = [("kft", {}), (peer, workload["grid"][best])]
@@ -100,10 +115,7 @@ def measure(name: str, pairs: int, steps: int, threads: int) -> dict[str, Any]:
     return {
         "what": workload["what"],
         "peer": peer,
-        "grid": {label: one["tokens_per_second"] for label, one in grid.items()},
-        "grid_first_losses": {label: one["losses"][0] for label, one in grid.items()},
-        "other_training": [label for label, is_so in is_other.items() if is_so],
-        "best": best,
+        **{key: grid[key] for key in GRID_KEYS if key in grid},
         "kft_tokens_per_second": statistics.median(mine["tokens_per_second"] for mine, _ in both),
         "peer_tokens_per_second": statistics.median(
             other["tokens_per_second"] for _, other in both
@@ -129,6 +141,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--llamafactory", metavar="PYTHON", help="of its environment")
+    parser.add_argument("--keep-grid", action="store_true", help="the best settings are known")
     options = parser.parse_args()
     if options.llamafactory:
         os.environ["LLAMAFACTORY_PYTHON"] = options.llamafactory
@@ -141,7 +154,10 @@ def main() -> None:
         f"{platform.machine()}, {options.threads} threads, Python {platform.python_version()}"
     )
     for name in options.workloads or known:
-        results["workloads"][name] = measure(name, options.pairs, options.steps, options.threads)
+        grid = results["workloads"].get(name) if options.keep_grid else None
+        grid = grid or try_grid(name, options.steps, options.threads)
+        numbers = (options.pairs, options.steps, options.threads)
+        results["workloads"][name] = measure(name, *numbers, grid)
         target.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     Path("docs/evidence/peers.md").write_text(page(results), encoding="utf-8")
     print(page(results))

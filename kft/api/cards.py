@@ -12,7 +12,6 @@ from kft import __version__
 from kft.api.kept_json import read_json
 from kft.api.opened import head_of, trained_part
 from kft.api.paths import with_names_alone
-from kft.errors import Finding
 from kft.export.card import Base, CardFacts, write_card
 from kft.export.card_loading import Loading
 from kft.export.modelfile import GGUF
@@ -25,12 +24,6 @@ from kft.models.quantization import quantization_config
 from kft.models.tokenizer import load_tokenizer
 from kft.recipe.schema import ModelSection, Recipe
 from kft.tasks.registry import TASKS
-
-
-def licence_findings(section: ModelSection) -> list[Finding]:
-    """What the base's licence forbids; empty when nothing is known to be forbidden."""
-    finding = licence_of(section.name_or_path).finding
-    return [] if finding is None else [finding]
 
 
 def write_run_card(

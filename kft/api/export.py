@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig
 
-from kft.api.cards import licence_findings, write_run_card
+from kft.api.cards import write_run_card
 from kft.api.dataset import verification_examples
 from kft.api.merge import NUM_ROWS, verification_batches
 from kft.api.opened import run_recipe, trained_part
@@ -22,6 +22,7 @@ from kft.export.onnx_file import ONNX, open_onnx, verify_onnx, write_onnx
 from kft.export.places import VERIFICATION, proven_folder, require_replaceable
 from kft.export.verify import save_verification
 from kft.models.decoders import model_class
+from kft.models.licence import licence_findings
 from kft.models.quiet import silence_transformers
 from kft.models.tokenizer import load_tokenizer
 from kft.recipe.schema import ModelSection, Recipe
@@ -78,7 +79,7 @@ def export(
     recipe = run_recipe(Path(run))
     final = (Path(output) if output else Path(run) / to).absolute()
     require_replaceable(final)
-    for finding in licence_findings(recipe.model):
+    for finding in licence_findings(recipe.model.name_or_path):
         if on_finding is not None:
             on_finding(finding)
     if to == "gguf":

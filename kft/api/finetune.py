@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import atexit
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from weakref import WeakSet
 
 from kft.api.given import RecipeOrPath, as_recipe
 from kft.api.launched import launched_rank
@@ -60,8 +62,9 @@ def steps(
 
     The run is complete when the iterator ends; ``kft.load_run(output_dir)`` opens it.
 
-    Yields:
-        What each step showed; ``float(stats.loss)`` is in nats per target.
+    Returns:
+        What each step showed; ``float(stats.loss)`` is in nats per target. An iterator that is left
+        half way stops the run; ``resume`` goes on from its last checkpoint.
 
     Raises:
         KftError: As :func:`finetune`.
@@ -74,4 +77,17 @@ def steps(
         2 True
         3 True
     """
-    yield from run_steps(as_recipe(recipe_or_path, overrides), observer or Silent(), resume=resume)
+    running = run_steps(as_recipe(recipe_or_path, overrides), observer or Silent(), resume=resume)
+    _RUNNING.add(running)
+    return running
+
+
+def _close_all() -> None:
+    for running in list(_RUNNING):
+        running.close()
+
+
+_RUNNING: WeakSet[Generator[StepStats, None, None]] = WeakSet()
+"""Of iterators that are left half way, so that they end before Python takes itself apart."""
+
+atexit.register(_close_all)

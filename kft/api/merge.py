@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import torch
 
-from kft.api.cards import licence_findings, write_run_card
+from kft.api.cards import write_run_card
 from kft.api.dataset import verification_examples
 from kft.api.opened import run_recipe, trained_part
 from kft.api.preflight import head_options, with_labels
@@ -25,6 +25,7 @@ from kft.export.places import discard, publish, require_replaceable
 from kft.export.rounding import Limits, rounding_limits
 from kft.export.verify import Verification, require, save_verification, verify_folder
 from kft.models.heads import HeadOptions
+from kft.models.licence import licence_findings
 from kft.models.loader import clean_generation_config, load_config, load_model
 from kft.models.precision import DTYPES
 from kft.models.quiet import silence_transformers
@@ -93,7 +94,7 @@ def merge(
     final = (Path(output) if output else Path(run) / "merged").absolute()
     require_replaceable(final)
     if on_finding is not None:
-        for finding in licence_findings(recipe.model):
+        for finding in licence_findings(recipe.model.name_or_path):
             on_finding(finding)
     trained = load_trained(Path(run), recipe)
     adapter = trained_part(Path(run), "adapter")

@@ -8,7 +8,6 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from kft.api.cards import licence_findings
 from kft.api.dataset import Prepared, prepare
 from kft.api.records import Records, RecordTexts, read_records, texts_of
 from kft.api.row_checks import findings, stop_on_errors
@@ -25,6 +24,7 @@ from kft.models.heads import (
     configure_head,
 )
 from kft.models.hub import hub_findings
+from kft.models.licence import licence_findings
 from kft.models.loader import (
     load_config,
 )
@@ -80,7 +80,13 @@ def _load_data(
         records,
         tokenizer,
         replace(
-            data, findings=[*hub_findings(), *licence_findings(recipe.model), *told, *data.findings]
+            data,
+            findings=[
+                *hub_findings(),
+                *licence_findings(recipe.model.name_or_path),
+                *told,
+                *data.findings,
+            ],
         ),
     )
 

@@ -12,12 +12,11 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
-from kft.api.cards import licence_findings
 from kft.api.export import verified_folder
 from kft.api.opened import run_recipe, trained_part
 from kft.errors import ExportError, Finding, UsageError
 from kft.export.card import CARD
-from kft.models.licence import licence_of
+from kft.models.licence import licence_findings, licence_of
 from kft.recipe.schema import Recipe
 
 _REPO = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -125,7 +124,9 @@ def pack(
     }
     changed = _renamed(folder, recipe, _public_base(recipe, base)) if is_adapter else {}
     files |= {name: len(content) for name, content in changed.items()}
-    return Parcel(repo, folder, files, changed, private, tuple(licence_findings(recipe.model)))
+    return Parcel(
+        repo, folder, files, changed, private, tuple(licence_findings(recipe.model.name_or_path))
+    )
 
 
 def _public_base(recipe: Recipe, base: str | None) -> str:

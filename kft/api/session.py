@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -43,12 +43,15 @@ from kft.errors import DataError, ExportError, Finding, KftError, ModelError, Us
 from kft.models.adapters import count_parameters
 from kft.models.saved_adapter import save_adapter
 from kft.recipe.schema import Recipe
+from kft.train.allocator import return_freed_memory
 from kft.train.checkpoint import load_checkpoint
 from kft.train.loop import StepStats
 from kft.train.runlog import cut_log, peak_memory_bytes
 
 
-def run_steps(recipe: Recipe, observer: Observer, *, resume: bool = False) -> Iterator[StepStats]:
+def run_steps(
+    recipe: Recipe, observer: Observer, *, resume: bool = False
+) -> Generator[StepStats, None, None]:
     """Fine-tune as the recipe says; yields after each optimizer step.
 
     When the iterator ends, the run folder holds the adapter, the result and, if asked for,
@@ -91,6 +94,7 @@ def run_steps(recipe: Recipe, observer: Observer, *, resume: bool = False) -> It
     finally:
         lock.release()
         observer.close()
+        return_freed_memory()
 
 
 def _begin(recipe: Recipe, lock: RunLock, ranks: Ranks, *, resume: bool) -> bool:

@@ -19,6 +19,7 @@ from kft.models.blocks import blocks
 from kft.models.logits import logits_from
 from kft.recipe.reader import flat_values
 from kft.recipe.schema import Recipe
+from kft.train.allocator import keep_freed_memory
 from kft.train.checkpoint import save_checkpoint, state_of
 from kft.train.layer_norms import LayerNorms
 from kft.train.loop import StepStats
@@ -30,6 +31,8 @@ from kft.train.trackers import Trackers
 def prepare_training(loaded: Loaded) -> Training:
     """The model with its loss and the optimizer, prepared by accelerate, and the steps' rows."""
     recipe, model = loaded.recipe, loaded.model
+    if loaded.accelerator.device.type == "cpu":
+        keep_freed_memory()
     rows = loaded.memory.rows if loaded.memory else None
     plan = window_plan(
         recipe, loaded.data.train.examples, packed=loaded.packed, rows=rows, ranks=loaded.begun_with

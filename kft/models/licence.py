@@ -56,6 +56,12 @@ class Licence:
         )
 
 
+def licence_findings(place: str) -> list[Finding]:
+    """What a checkpoint's licence forbids; empty when nothing is known to be forbidden."""
+    finding = licence_of(place).finding
+    return [] if finding is None else [finding]
+
+
 def licence_of(place: str) -> Licence:
     """The licence of a checkpoint.
 

@@ -7,35 +7,28 @@ alone. Rank 0 of ``torch.distributed`` is the main one.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
-from torch.distributed.fsdp import FSDPModule
-from torch.distributed.tensor import DTensor
 
-_GATHER = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
-_SCATTER = StateDictOptions(
-    full_state_dict=True, broadcast_from_rank0=True, ignore_frozen_params=True, strict=False
-)
+_FSDP = "torch.distributed.fsdp"
+_TENSOR = "torch.distributed.tensor"
+"""Looked up and not imported: nothing is sharded where nobody has, and that takes a second."""
 
 
 def is_sharded(module: Any) -> bool:
     """Whether ranks hold parts of the module's weights, and need each other in every pass."""
-    return isinstance(module, FSDPModule)
+    found = sys.modules.get(_FSDP)
+    return found is not None and isinstance(module, found.FSDPModule)
 
 
 def whole(value: Tensor) -> Tensor:
     """A number or tensor that ranks may hold parts of, whole on each of them."""
-    if isinstance(value, DTensor):
+    found: Any = sys.modules.get(_TENSOR)
+    if found is not None and isinstance(value, found.DTensor):
         full: Tensor = value.full_tensor()
         return full
     return value
@@ -57,14 +50,18 @@ def whole_weights(module: torch.nn.Module) -> dict[str, Tensor]:
     """The same whole: of a sharded module on the CPU of the main rank, and nothing on others."""
     if not is_sharded(module):
         return trained_weights(module)
-    gathered: Any = get_model_state_dict(module, options=_GATHER)
+    from kft.train.sharded import gathered_weights
+
+    gathered = gathered_weights(module)
     return {name: gathered[name] for name in trained_weights(module) if name in gathered}
 
 
 def set_whole_weights(module: torch.nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Put whole trained weights back; of a sharded module, the main rank's."""
     if is_sharded(module):
-        set_model_state_dict(module, dict(weights), options=_SCATTER)
+        from kft.train.sharded import scatter_weights
+
+        scatter_weights(module, weights)
         return
     with torch.no_grad():
         for name, weight in trained_weights(module).items():
@@ -76,7 +73,9 @@ def whole_optimizer_state(module: torch.nn.Module, optimizer: Any) -> dict[str, 
     if not is_sharded(module):
         own: dict[str, Any] = optimizer.state_dict()
         return own
-    gathered: Any = get_optimizer_state_dict(module, _bare(optimizer), options=_GATHER)
+    from kft.train.sharded import gathered_optimizer_state
+
+    gathered = gathered_optimizer_state(module, _bare(optimizer))
     numbers = {name: number for number, name in enumerate(_names(module, optimizer))}
     if not gathered.get("state"):
         return {}
@@ -104,7 +103,9 @@ def set_whole_optimizer_state(
         ]
         held = {names[number]: values for number, values in state["state"].items()}
         named = {"state": held, "param_groups": groups}
-    set_optimizer_state_dict(module, _bare(optimizer), named, options=_SCATTER)
+    from kft.train.sharded import scatter_optimizer_state
+
+    scatter_optimizer_state(module, _bare(optimizer), named)
 
 
 def _names(module: torch.nn.Module, optimizer: Any) -> list[str]:

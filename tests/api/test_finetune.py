@@ -267,3 +267,14 @@ def test_training_stops_at_a_loss_that_is_not_finite(
         kft.finetune(path)
     assert caught.value.exit_code == 1
     assert "learning_rate" in (caught.value.hint or "")
+
+
+@pytest.mark.slow
+def test_an_iterator_that_is_left_ends_quietly(recipe_file: RecipeFile, tiny_gpt: Path) -> None:
+    recipe = recipe_file(tiny_gpt, [{"text": f"봄 {n}"} for n in range(9)], {})
+    program = f"import kft; steps = kft.steps({str(recipe)!r}); next(steps)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "Exception ignored" not in done.stderr
+    assert "Traceback" not in done.stderr
