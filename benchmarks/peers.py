@@ -29,6 +29,7 @@ from peer_workloads import WORKLOADS, prepare
 
 GRID_STEPS = 4
 SAME_LOSS = 1e-3
+BENCH_STEPS = 8
 GRID_KEYS = ("grid", "grid_first_losses", "other_training", "best")
 
 
@@ -127,7 +128,7 @@ def measure(
         "peer_losses": both[0][1]["losses"],
         "tokens": both[0][0]["tokens"],
         "steps": steps,
-        "bench": bench(work, threads),
+        "bench": bench(prepare(name, max(steps, BENCH_STEPS)), threads),
     }
 
 
