@@ -102,12 +102,11 @@ FAULTS = {
     ),
     "entity": Fault("warning", "HTML entities such as `&amp;`", f"{_COPY} with them decoded."),
     "tag": Fault("warning", "HTML tags", "Take the text out of the markup before training."),
-    "url": Fault("note", "web addresses; a model that writes may make some up"),
+    "url": Fault("note", "web addresses", "A model that writes may make some up."),
     "privacy": Fault(
         "warning",
-        "numbers like those of a resident registration or a telephone: a model that writes may "
-        "repeat them",
-        "Remove or mask them before training.",
+        "numbers like those of a resident registration or a telephone",
+        "Remove or mask them before training: a model that writes may repeat them.",
         never_slight=True,
     ),
     "middle dot": Fault("note", "`ㆍ` (U+318D, a vowel) where `·` (U+00B7) is probably meant"),
