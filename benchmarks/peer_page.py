@@ -14,6 +14,8 @@ REMARKS = (
     "ended after five minutes.",
     "- More than about 2.5 times these peers: their products alone take two fifths of their time, and nobody's are faster. The "
     "share of the peak above says what is left to gain.",
+    "- LLaMA-Factory writes the same texts through a template of its own, so a few tokens and the losses differ; it also draws "
+    "its adapter from another random state.",
     "- A GPU: none was at hand for these. `benchmarks/gpu.py` runs there.",
 )
 
@@ -54,7 +56,13 @@ def page(results: dict[str, Any]) -> str:
                 for label in one["other_training"]
             )
         )
-    lines += ["", "Losses, kft beside the peer with those settings:", ""]
+    lines += [*_losses(results), *_shares(results), *_behind(results)]
+    return "\n".join([*lines, "", *REMARKS, ""])
+
+
+def _losses(results: dict[str, Any]) -> list[str]:
+    """How far the two sides are apart."""
+    lines = ["", "Losses, kft beside the peer with those settings:", ""]
     for name, one in results["workloads"].items():
         pairs = list(zip(one["kft_losses"], one["peer_losses"], strict=True))
         apart = max(abs(mine - other) for mine, other in pairs)
@@ -63,7 +71,12 @@ def page(results: dict[str, Any]) -> str:
             f"- {name}: {first:.5f} beside {first_of_peer:.5f} at first, {last:.5f} beside {last_of_peer:.5f} at step {len(pairs)}; "
             f"never further apart than {apart:.1e}"
         )
-    lines += [
+    return lines
+
+
+def _shares(results: dict[str, Any]) -> list[str]:
+    """What kft bench says."""
+    lines = [
         "",
         "`kft bench` on the same recipes: the share of the best matrix product in float32 that this machine gives in the same "
         "process (4 FLOP per weight and token with LoRA; nothing is counted that is computed twice).",
@@ -76,11 +89,14 @@ def page(results: dict[str, Any]) -> str:
         lines.append(
             f"| {name} | {told['tokens_per_second']:.0f} | {told['utilization']:.0%} | {told['peak_memory_bytes'] / 2**20:.0f} MiB |"
         )
+    return lines
+
+
+def _behind(results: dict[str, Any]) -> list[str]:
+    """Where a peer takes less memory."""
     behind = [
         f"- {name}: {one['kft_peak_bytes'] / one['peer_peak_bytes']:.2f} times the peer's memory (with other settings of its own the peer may be slower and smaller still)."
         for name, one in results["workloads"].items()
         if one["kft_peak_bytes"] > one["peer_peak_bytes"]
     ]
-    if behind:
-        lines += ["", "## Where kft is not ahead", "", *behind]
-    return "\n".join([*lines, "", *REMARKS, ""])
+    return ["", "## Where kft is not ahead", "", *behind] if behind else []

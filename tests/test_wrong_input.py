@@ -22,7 +22,6 @@ import kft
 
 if TYPE_CHECKING:
     from conftest import RecipeFile, WriteJsonl
-
     from kft.errors import KftError
 
 Fails = Callable[..., str]
@@ -111,7 +110,9 @@ def test_a_recipe_that_is_a_folder(tmp_path: Path) -> None:
             '{"text": "좋다", "label": "긍정"}\n{"text": "음", "label": "중립"}\n',
             "error: Unknown label `중립`\n"
             "  --> <tmp>/labels.jsonl:2\n"
-            "  expected: one of `부정`, `긍정`",
+            "  expected: one of `부정`, `긍정`\n"
+            "\n"
+            "hint: Correct the row, or add the label to `data.labels`.",
         ),
     ],
 )

@@ -73,9 +73,8 @@ class Check:
         fixed: The mended copy, when one was asked for.
 
     Example:
-        >>> found = kft.check("recipes/quickstart.yaml")
-        >>> found.sections["tokens"]["without_target"], found.shown
-        (0, [])
+        >>> kft.Check({"tokens": {"without_target": 0}}).sections["tokens"]
+        {'without_target': 0}
     """
 
     sections: dict[str, dict[str, Any]]

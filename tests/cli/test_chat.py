@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -173,6 +174,11 @@ main(["generate", "runs/one"])
 """
 
 
+def _at_its_own_terminal() -> None:
+    os.close(os.open(os.ttyname(0), os.O_RDWR))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
+
+
 def test_ctrl_c_at_a_real_terminal_stops_the_answer_alone() -> None:
     mine, theirs = pty.openpty()
     process = subprocess.Popen(
@@ -181,7 +187,7 @@ def test_ctrl_c_at_a_real_terminal_stops_the_answer_alone() -> None:
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
-        preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),  # its own terminal
+        preexec_fn=_at_its_own_terminal,
         env={**os.environ, "TERM": "dumb"},
     )
     os.close(theirs)
