@@ -17,33 +17,20 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "recipes"
 GIB = 2**30
 RESULTS = ROOT / "benchmarks/results"
-MEASURED = {
+Measured = tuple[str, tuple[str, ...], str, str]
+
+
+def _bert(task: str, metric: str, way: str = "lora") -> Measured:
+    return "bert_tasks", ("tasks", task, "ways", way), metric, "ko-bert-mini"
+
+
+MEASURED: dict[str, Measured] = {
     "nsmc_gpt_lora": ("nsmc", ("lora",), "accuracy", "ko-gpt-mini"),
-    "klue_bert_nsmc": ("bert_tasks", ("tasks", "nsmc", "ways", "lora"), "accuracy", "ko-bert-mini"),
-    "korsts_regression": (
-        "bert_tasks",
-        ("tasks", "korsts", "ways", "lora"),
-        "pearson",
-        "ko-bert-mini",
-    ),
-    "klue_ner": (
-        "bert_tasks",
-        ("tasks", "ner", "ways", "lora"),
-        "entity_micro_f1",
-        "ko-bert-mini",
-    ),
-    "koelectra_kornli": (
-        "bert_tasks",
-        ("tasks", "nli", "ways", "lora"),
-        "accuracy",
-        "ko-bert-mini",
-    ),
-    "kcbert_prefix_chat": (
-        "bert_tasks",
-        ("tasks", "chat", "ways", "prefix"),
-        "bits_per_character",
-        "ko-bert-mini",
-    ),
+    "klue_bert_nsmc": _bert("nsmc", "accuracy"),
+    "korsts_regression": _bert("korsts", "pearson"),
+    "klue_ner": _bert("ner", "entity_micro_f1"),
+    "koelectra_kornli": _bert("nli", "accuracy"),
+    "kcbert_prefix_chat": _bert("chat", "bits_per_character", way="prefix"),
 }
 """Recipe -> file of results, where in it, the metric, the small checkpoint it was measured with."""
 

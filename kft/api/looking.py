@@ -59,7 +59,7 @@ def _have_it_kept(rows: bytes, stop: threading.Event) -> None:
     with (
         contextlib.suppress(OSError),  # no process can be started, or it has ended already
         subprocess.Popen(
-            [sys.executable, "-c", _CHILD],
+            [sys.executable, "-P", "-c", _CHILD],  # no module of the folder it stands in
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -77,5 +77,7 @@ def _have_it_kept(rows: bytes, stop: threading.Event) -> None:
 
 def look_for_another() -> None:
     """Look at the rows that another process of kft names on standard input, and keep the report."""
-    train, held_out, labels = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 -- kft's own
+    # From the pipe of the kft that started it, as multiprocessing would send them; that isn't used
+    # because its children run a user's script again.
+    train, held_out, labels = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 -- see above
     kept_report(train, held_out, labels)

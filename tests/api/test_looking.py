@@ -69,6 +69,20 @@ def test_many_rows_are_looked_at_by_another_process(
     )
 
 
+def test_no_module_beside_the_data_is_run(
+    kept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = "import pathlib; pathlib.Path(__file__).with_name('ran').touch()"
+    for name in ("numpy", "pyarrow", "pickle"):
+        (tmp_path / f"{name}.py").write_text(planted, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setattr(row_report, "report_on_rows", in_this_process)
+    with looking_beside(*kept, []) as looked:
+        assert looked.result()[0].findings
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize("child", ["raise SystemExit(1)", "import os; os.kill(os.getpid(), 9)"])
 def test_what_fails_there_is_done_here(
     child: str, kept: Any, monkeypatch: pytest.MonkeyPatch
