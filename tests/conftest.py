@@ -249,8 +249,8 @@ def recipe_file(tmp_path: Path, write_jsonl: WriteJsonl) -> RecipeFile:
 
     `rows` are written beside the recipe, or are the path of a file. `overrides` are dotted keys
     with their values. Without any: LoRA of rank 4, 4 steps of 4 rows that aren't packed,
-    float32, half of the rows held out, no sample generations, `output_dir` a folder `run` beside
-    the recipe.
+    float32, half of the rows held out, no sample generations and no general text, `output_dir` a
+    folder `run` beside the recipe.
     """
 
     def write(
@@ -276,7 +276,7 @@ def recipe_file(tmp_path: Path, write_jsonl: WriteJsonl) -> RecipeFile:
                 "learning_rate": 0.01,
                 "precision": "float32",
             },
-            "evaluate": {"generate": 0, "scored_generations": 0},
+            "evaluate": {"generate": 0, "scored_generations": 0, "general_text": None},
             "output_dir": str(tmp_path / "run"),
         }
         for key, value in (overrides or {}).items():

@@ -8,17 +8,20 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from kft.api.general_text import general_examples
 from kft.api.loaded import Loaded
 from kft.api.measuring import (
     Look,
     Rows,
     answer_rows,
+    measure_general,
     measure_rows,
     put_together,
     rows_to_measure,
 )
 from kft.api.observer import Sample
 from kft.evaluation.comparison import compare, headline
+from kft.evaluation.forgetting import forgetting
 from kft.evaluation.held_out import Measurement
 from kft.evaluation.predictions import tag_rows
 
@@ -39,7 +42,8 @@ def choose_rows(loaded: Loaded) -> Rows:
         train=loaded.records.train,
         best=loaded.recipe.train.metric_for_best_model,
     )
-    return replace(rows, unpadded=loaded.unpadded)
+    general = general_examples(loaded.recipe, loaded.task, loaded.tokenizer, data.renderer)
+    return replace(rows, unpadded=loaded.unpadded, general=general)
 
 
 def measure_held_out(loaded: Loaded, module: Any, rows: Rows) -> Measurement | None:
@@ -59,19 +63,24 @@ def look_at(loaded: Loaded, module: Any, rows: Rows, measured: Measurement | Non
         measured: What was measured of these very weights already.
     """
     measurement = measured or measure_held_out(loaded, module, rows)
+    unwrapped, device = loaded.accelerator.unwrap_model(module), loaded.accelerator.device
     with loaded.accelerator.autocast():
         generations = answer_rows(rows, loaded.model, loaded.tokenizer)
-    return put_together(rows, measurement, generations)
+        general = measure_general(rows, unwrapped, loaded.tokenizer, device)
+    return put_together(rows, measurement, generations, general)
 
 
 def compared(rows: Rows, base: Look, tuned: Look, *, seed: int) -> dict[str, Any]:
-    """``base``, ``tuned``, ``intervals`` and ``headline`` of ``result.json``."""
+    """``base``, ``tuned``, ``intervals``, ``headline`` and ``forgetting`` of ``result.json``."""
     result: dict[str, Any] = {"base": base.result, "tuned": tuned.result}
     differences = compare(base.statistics, tuned.statistics, seed=seed)
     result["intervals"] = {name: asdict(found) for name, found in differences.items()}
     if base.result:
         name = rows.choice.headline
         result["headline"] = headline(name, differences, tuned.statistics[name], tuned.result)
+    for name, before in base.general.items():
+        text = str(rows.section.general_text)
+        result["forgetting"] = forgetting(name, before, tuned.general[name], text=text, seed=seed)
     return result
 
 

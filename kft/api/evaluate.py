@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,15 @@ from typing import Any
 import torch
 
 from kft.api.dataset import prepare_held_out, trained_renderer
-from kft.api.measuring import Look, answer_rows, measure_rows, put_together, rows_to_measure
+from kft.api.general_text import general_examples
+from kft.api.measuring import (
+    Look,
+    answer_rows,
+    measure_general,
+    measure_rows,
+    put_together,
+    rows_to_measure,
+)
 from kft.api.opened import Opened, is_run, open_model, run_recipe
 from kft.api.preflight import with_labels
 from kft.api.records import read_records
@@ -19,6 +27,7 @@ from kft.data.content import same_content
 from kft.data.left_out import LeftOut
 from kft.errors import DataError, UsageError
 from kft.evaluation.comparison import compare
+from kft.evaluation.metrics.statistic import Statistic, value
 from kft.models.architecture import num_positions
 from kft.models.attention import use_document_attention
 from kft.models.decoders import is_prefix
@@ -40,7 +49,9 @@ def evaluate(
 
     Returns:
         Name -> numbers: ``eval_loss`` in nats per target, the task's metrics (or those of the
-        first run's recipe), ``num_rows``, and for labels ``majority_accuracy``. Of every model
+        first run's recipe), ``num_rows``, for labels ``majority_accuracy``, and of models that
+        write text ``general_bits_per_character`` (of general Korean, or the recipe's
+        ``evaluate.general_text``; of ``masked_lm`` ``general_eval_loss``). Of every model
         but the first also ``against``: ``model`` (the first's name) and ``differences``, metric
         -> its ``difference`` to the first, ``low`` and ``high`` of the paired 95 % bootstrap
         interval, ``outcome`` and ``num_rows``; empty where their rows differ. Nats per token are
@@ -66,7 +77,11 @@ def evaluate(
         if recipe is None:
             rows = _own_task(rows, opened)
         measured = measure_opened(opened, rows)
-        results[place] = dict(measured.look.result)
+        general = measured.look.general.items()
+        results[place] = {
+            **measured.look.result,
+            **{f"general_{name}": value(statistic) for name, statistic in general},
+        }
         if first is None:
             first = measured
         else:
@@ -91,6 +106,7 @@ class Measured:
 
 
 _PER_TOKEN = frozenset({"eval_loss", "perplexity"})
+"""What can't be compared where the tokens are another tokenizer's."""
 
 
 def differences(first: Measured, other: Measured) -> dict[str, dict[str, Any]]:
@@ -101,14 +117,23 @@ def differences(first: Measured, other: Measured) -> dict[str, dict[str, Any]]:
     """
     if first.places != other.places or not first.places:
         return {}
-    names = set(first.look.statistics) & set(other.look.statistics)
-    if first.targets != other.targets:  # tokens of another tokenizer
-        names -= _PER_TOKEN
-    here, there = (
-        {name: value for name, value in one.look.statistics.items() if name in names}
-        for one in (first, other)
-    )
-    return {name: asdict(found) for name, found in compare(here, there).items()}
+    left_out = frozenset() if first.targets == other.targets else _PER_TOKEN
+    found = _compared(first.look.statistics, other.look.statistics, left_out)
+    general = _compared(first.look.general, other.look.general, left_out)
+    return found | {f"general_{name}": difference for name, difference in general.items()}
+
+
+def _compared(
+    first: Mapping[str, Statistic], other: Mapping[str, Statistic], left_out: frozenset[str]
+) -> dict[str, dict[str, Any]]:
+    here = {
+        name: statistic
+        for name, statistic in first.items()
+        if name not in left_out
+        and name in other
+        and other[name].num_rows == statistic.num_rows  # not cut into parts by one alone
+    }
+    return {name: asdict(found) for name, found in compare(here, other).items()}
 
 
 def _own_task(recipe: Recipe, opened: Opened) -> Recipe:
@@ -166,12 +191,18 @@ def measure_opened(opened: Opened, recipe: Recipe) -> Measured:
     section = recipe.evaluate.model_copy(update={"generate": 0})  # numbers are all that's asked
     rows = rows_to_measure(held_out, kept, task, section, renderer, train=records.train)
     fast = recipe.train.fast_paths
-    rows = replace(rows, unpadded=fast and use_document_attention(plain_model(opened.model)))
+    rows = replace(
+        rows,
+        unpadded=fast and use_document_attention(plain_model(opened.model)),
+        general=general_examples(recipe, task, opened.tokenizer, renderer),
+    )
     module = task.with_loss(opened.model, logits_from=logits_from(opened.model, fast=fast))
     device = opened.model.device
     with torch.autocast(device.type, opened.dtype, enabled=opened.dtype != torch.float32):
         measured = measure_rows(rows, module, opened.tokenizer, device)
-        look = put_together(rows, measured, answer_rows(rows, opened.model, opened.tokenizer))
+        general = measure_general(rows, module, opened.tokenizer, device)
+        answers = answer_rows(rows, opened.model, opened.tokenizer)
+    look = put_together(rows, measured, answers, general)
     counts = measured.rows["counts"] if measured else []
     places = [example.place for example in held_out.examples]
     return Measured(look, places, [int(count) for count in counts])

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from kft.api.dataset import prompt_text
+from kft.api.general_text import general_metric
 from kft.evaluation.choice import Choice, RowFacts, choose_metrics
 from kft.evaluation.held_out import HeldOut, Measurement, measure
 from kft.evaluation.inputs import generation_inputs, statistics
@@ -17,7 +18,7 @@ from kft.evaluation.metrics.generations import Generation, answer_hash
 from kft.evaluation.metrics.statistic import Statistic, value
 from kft.models.generation import generate_answers
 from kft.recipe.evaluate_section import EvaluateSection
-from kft.tasks.task import Record, Renderer, Task
+from kft.tasks.task import Example, Record, Renderer, Task
 
 _MEMORY = frozenset({"memorised", "memorised_and_right"})
 
@@ -50,6 +51,7 @@ class Rows:
         choice: Names of the metrics.
         training_answers: Hashes of the answers trained on, where a metric needs them.
         unpadded: The model attends document by document, so batches need no padding.
+        general: Passages that have nothing to do with the task.
     """
 
     held_out: HeldOut
@@ -60,6 +62,7 @@ class Rows:
     choice: Choice
     training_answers: Collection[str] | None = None
     unpadded: bool = False
+    general: Sequence[Example] = ()
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,14 @@ class Look:
         statistics: The metrics, ready to be resampled.
         measurement: What was measured of all rows; ``None`` without any.
         generations: Its answers to the first rows.
+        general: Its metric of the general passages, by name; empty without any.
     """
 
     result: dict[str, Any]
     statistics: dict[str, Statistic] = field(repr=False)
     measurement: Measurement | None = field(default=None, repr=False)
     generations: list[Generation] = field(default_factory=list, repr=False)
+    general: dict[str, Statistic] = field(default_factory=dict, repr=False)
 
 
 def rows_to_measure(
@@ -136,16 +141,34 @@ def measure_rows(
         tokenizer: Its tokenizer.
         device: Where it is.
     """
-    if not rows.held_out.examples:
+    return _measure(rows, rows.held_out, rows.choice.rows, (module, tokenizer, device))
+
+
+def measure_general(
+    rows: Rows, module: Any, tokenizer: Any, device: torch.device
+) -> dict[str, Statistic]:
+    """The same model's metric of the general passages, by name; empty when there are none."""
+    name = general_metric(rows.task.name)
+    if name is None:
+        return {}
+    measured = _measure(rows, HeldOut(rows.general), (name,), (module, tokenizer, device))
+    return {name: measured.statistics[name]} if measured else {}
+
+
+def _measure(
+    rows: Rows, held_out: HeldOut, metrics: Sequence[str], model: tuple[Any, Any, torch.device]
+) -> Measurement | None:
+    module, tokenizer, device = model
+    if not held_out.examples:
         return None
     return measure(
         module,
-        rows.held_out,
+        held_out,
         partial(rows.task.collate, pad_token_id=tokenizer.pad_token_id, packed=rows.unpadded),
         rows_per_batch=rows.section.per_device_eval_batch_size,
         device=device,
         task=rows.task.name,
-        metrics=rows.choice.rows,
+        metrics=metrics,
     )
 
 
@@ -175,11 +198,14 @@ def answer_rows(rows: Rows, model: Any, tokenizer: Any) -> list[Generation]:
 
 
 def put_together(
-    rows: Rows, measurement: Measurement | None, generations: list[Generation]
+    rows: Rows,
+    measurement: Measurement | None,
+    generations: list[Generation],
+    general: dict[str, Statistic],
 ) -> Look:
-    """All numbers of one model: of every row, and of its answers to the first ones."""
+    """All numbers of one model: of every row, of its answers to the first ones, of passages."""
     if measurement is None:
-        return Look({}, {}, None, generations)
+        return Look({}, {}, None, generations, general)
     scored = generations[: rows.section.scored_generations]
     found: dict[str, Statistic] = {}
     if scored and rows.choice.generated:
@@ -190,4 +216,5 @@ def put_together(
     # Metrics first, then what they rest on.
     measured = {name: measurement.result[name] for name in measurement.statistics}
     result = {**measured, **numbers, **measurement.result}
-    return Look(result, {**measurement.statistics, **found}, measurement, generations)
+    statistic = {**measurement.statistics, **found}
+    return Look(result, statistic, measurement, generations, general)

@@ -53,7 +53,9 @@ def _each_path(recipe: Recipe, change: Any) -> Recipe:
             return value.model_copy(update={"path": change(value.path)})
         return None if value is None else change(value)
 
-    model, data = recipe.model, recipe.data
+    model, data, evaluate = recipe.model, recipe.data, recipe.evaluate
+    general = evaluate.general_text
+    general = general if general == "auto" else changed(general)
     tokenizer = model.tokenizer if model.tokenizer == "train" else changed(model.tokenizer)
     return recipe.model_copy(
         update={
@@ -72,6 +74,7 @@ def _each_path(recipe: Recipe, change: Any) -> Recipe:
                     else change(data.template),
                 }
             ),
+            "evaluate": evaluate.model_copy(update={"general_text": general}),
             "output_dir": change(recipe.output_dir),
         }
     )

@@ -28,6 +28,7 @@ _STEPS = "from kft.api.resume_check import take_steps; take_steps(*__import__('s
 # What is measured beside the steps takes time and changes none of them.
 _ONLY_STEPS: Mapping[str, Any] = {
     "evaluate.eval_steps": None,
+    "evaluate.general_text": None,
     "evaluate.generate": 0,
     "evaluate.max_rows": 1,
     "evaluate.metrics": "auto",

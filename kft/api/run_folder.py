@@ -132,7 +132,9 @@ def device_name(device: torch.device) -> str:
     """A person's name for the device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU ({platform.processor() or platform.machine()}, {torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    many = f"{threads} thread{'' if threads == 1 else 's'}"
+    return f"CPU ({platform.processor() or platform.machine()}, {many})"
 
 
 def base_record(recipe: Recipe, dtype: torch.dtype, head: HeadOptions) -> dict[str, Any]:

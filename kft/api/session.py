@@ -40,6 +40,7 @@ from kft.api.token_report import count_tokens, step_findings
 from kft.api.training import idle_ranks, prepare_training, train_and_save
 from kft.api.watching import Watch
 from kft.errors import DataError, ExportError, Finding, KftError, ModelError, UsageError
+from kft.evaluation.forgetting import forgot_much
 from kft.models.adapters import count_parameters
 from kft.models.saved_adapter import save_adapter
 from kft.recipe.schema import Recipe
@@ -206,8 +207,12 @@ def _conclude(
     observer.stage("measuring the tuned model")
     known = watch.last(step) if result["best"].get("step") == step else None
     tuned = look_at(loaded, training.bare, rows, known)
-    told = [str(finding) for finding in (*loaded.data.findings, *few_steps, *steps.findings)]
-    result |= {**compared(rows, base, tuned, seed=loaded.recipe.train.seed), "findings": told}
+    result |= compared(rows, base, tuned, seed=loaded.recipe.train.seed)
+    lost = forgot_much(result.get("forgetting", {}))
+    for finding in lost:
+        observer.finding(finding)
+    told = (*loaded.data.findings, *few_steps, *steps.findings, *lost)
+    result["findings"] = [str(finding) for finding in told]
     result["fit"] = fit_of(loaded, training.bare, rows, folder, (base, tuned))
     result |= _facts(loaded)
     samples = samples_of(rows, base, tuned)

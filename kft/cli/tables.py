@@ -181,20 +181,23 @@ def comparison_table(result: Mapping[str, Any], width: int) -> str:
 
 
 def verdict_lines(result: Mapping[str, Any]) -> list[str]:
-    """What the numbers of a run come to: did it help, how it fits, which step was best.
+    """What the numbers of a run come to: did it help, what it cost, how it fits, its best step.
 
     Args:
-        result: May have ``headline``, ``fit`` and ``best``, as in ``result.json``.
+        result: May have ``headline``, ``forgetting``, ``fit`` and ``best``, as in ``result.json``.
 
     Example:
         >>> verdict_lines({"headline": {"sentence": "accuracy: better on 200 rows"}})
         ['accuracy: better on 200 rows']
     """
     headline, fit, best = (result.get(part) or {} for part in ("headline", "fit", "best"))
+    lost = result.get("forgetting")
     lines = [str(headline["sentence"])] if headline else []
     majority = (result.get("tuned") or {}).get("majority_accuracy")
     if majority is not None:
         lines.append(f"always answering the commonest label: accuracy {value_text(majority)}")
+    if lost:
+        lines.append(f"forgetting: {lost['sentence']}")
     if fit:
         lines.append(f"fit: {fit['verdict']}. {fit['reason']}")
     if best:

@@ -236,7 +236,9 @@ def _results(result: Mapping[str, Any]) -> str:
     header = ["held-out rows", "base", "tuned", "difference", "95 % interval"]
     headline = (result.get("headline") or {}).get("sentence")
     note = "Losses are in nats per target; intervals are of paired bootstrap resamples."
-    return "\n\n".join([*([_plain(str(headline))] if headline else []), _table(header, rows), note])
+    lost = (result.get("forgetting") or {}).get("sentence")
+    said = [_plain(str(sentence)) for sentence in (headline, lost) if sentence]
+    return "\n\n".join([*said[:1], _table(header, rows), note, *said[1:]])
 
 
 def _is_measure(name: str, value: Any) -> bool:

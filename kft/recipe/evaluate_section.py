@@ -32,4 +32,11 @@ class EvaluateSection(Section):
         description="Held-out rows whose answers are generated and measured (chrF, ROUGE, ends, "
         "repetition), before and after; 0 is none.",
     )
+    general_text: Literal["auto"] | str | None = Field(
+        "auto",
+        description="Text that has nothing to do with the task, to see what training makes the "
+        "model forget: bits per character before and after (`masked_lm`: nats per hidden token). "
+        "`auto`: 64 Korean passages of kft's own; a file of running text: its first 256 rows; "
+        "`null`: none.",
+    )
     max_new_tokens: Positive = Field(64, description="Tokens per generated answer at most.")

@@ -16,7 +16,11 @@ from kft.recipe.data_rules import DATA_RULES
 from kft.recipe.keys import keys, one_of
 from kft.recipe.metric_rules import best_is_looked_for, metrics_fit_the_task
 from kft.recipe.schema import Recipe
-from kft.recipe.task_rules import prefix_has_a_prompt, task_fits_the_rows
+from kft.recipe.task_rules import (
+    general_text_needs_a_language_model,
+    prefix_has_a_prompt,
+    task_fits_the_rows,
+)
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SIZE = re.compile(r"[0-9]+(\.[0-9]+)?[KMGT]B")
@@ -208,6 +212,7 @@ _RULES: tuple[Callable[[Recipe], Iterator[Conflict]], ...] = (
     _target_modules_can_match,
     prefix_has_a_prompt,
     task_fits_the_rows,
+    general_text_needs_a_language_model,
     _lists_have_something,
     _layers_count_from_zero,
     _numbers_are_finite,

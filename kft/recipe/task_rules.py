@@ -57,6 +57,20 @@ def prefix_has_a_prompt(recipe: Recipe) -> Iterator[Conflict]:
         )
 
 
+def general_text_needs_a_language_model(recipe: Recipe) -> Iterator[Conflict]:
+    """A model that labels texts has no likelihood of a general one."""
+    asked = recipe.evaluate.general_text
+    if asked in (None, "auto") or recipe.task in ("causal_lm", "masked_lm"):
+        return
+    yield Conflict(
+        "evaluate.general_text",
+        f"`evaluate.general_text` can't be measured with `task: {recipe.task}`, whose model "
+        "writes no text",
+        "`task` `causal_lm` or `masked_lm`",
+        "Leave `evaluate.general_text` out.",
+    )
+
+
 def task_fits_the_rows(recipe: Recipe) -> Iterator[Conflict]:
     """A task that labels texts is not learned from conversations, nor the reverse."""
     fitting = _FORMATS_OF_TASK.get(recipe.task)

@@ -60,16 +60,18 @@ def _metrics(view: ComparisonView) -> list[dict[str, Any]]:
 
 
 def _other_rows(view: ComparisonView) -> list[tuple[Markup, list[Any]]]:
-    """The fit, steps, time, memory and size of each run."""
-    columns: dict[str, list[Any]] = {
-        name: [] for name in ("fit", "steps taken", "time", "peak memory", "trained parameters")
-    }
+    """What of general text was kept, the fit, steps, time, memory and size of each run."""
+    names = (
+        "general loss", "fit", "steps taken", "time", "peak memory", "trained parameters",
+    )  # fmt: skip
+    columns: dict[str, list[Any]] = {name: [] for name in names}
     for run in view.runs:
         result = run.result
-        fit = result.get("fit") or {}
+        fit, lost = result.get("fit") or {}, result.get("forgetting")
         cells = ["–"] * len(columns)
         if result:
             cells = [
+                f"{number(lost['tuned'])} ({lost['share']:+.1%})" if lost else "–",
                 phrase(fit["verdict"]) if fit else "–",
                 number(result["steps"]),
                 duration(result["train_seconds"]),

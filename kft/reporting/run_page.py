@@ -57,6 +57,7 @@ def report_page(view: RunView) -> str:
         "majority": tuned.get("majority_accuracy"),
         "num_rows": tuned.get("num_rows", 0),
         "has_intervals": bool(result.get("intervals")),
+        "forgetting": _forgetting(result),
         "fit": _fit(result),
         "best": result.get("best") or None,
         "plots": plots_of(view),
@@ -158,6 +159,11 @@ def _checkpoints(view: RunView) -> list[tuple[Markup, Markup]]:
         time=duration(seconds),
     )
     return [(phrase("checkpoints"), told)]
+
+
+def _forgetting(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    told = result.get("forgetting")
+    return {**told, "rise": f"{told['share']:+.1%}"} if told else None
 
 
 def _fit(result: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -49,6 +49,24 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "언제나 가장 흔한 레이블만 답해도 정확도는 {score}입니다.",
         "Always answering the commonest label would have an accuracy of {score}.",
     ),
+    # what it cost
+    "forgetting": ("일반 한국어를 잊었나요?", "Did it forget general text?"),
+    "forgot much": (
+        "알고 있던 것을 많이 잊었습니다. 학습률이나 에폭을 줄이거나, 학습 행에 일반 글을 섞으면 "
+        "덜 잊습니다.",
+        "Much of what it knew was forgotten. A smaller learning rate, fewer epochs, or general "
+        "rows among the training rows keep more.",
+    ),
+    "own general text": (
+        "과제와 상관없는 kft의 한국어 글 64편에서 잰 값으로, 작을수록 좋습니다.",
+        "Measured on kft's own 64 Korean passages, which have nothing to do with the task; less "
+        "is better.",
+    ),
+    "general text": (
+        "과제와 상관없는 글({text})에서 잰 값으로, 작을수록 좋습니다.",
+        "Measured on text that has nothing to do with the task ({text}); less is better.",
+    ),
+    "general loss": ("일반 글의 손실", "Loss on general text"),
     # how it learned
     "learning": ("어떻게 배웠나요?", "How it learned"),
     "loss": ("손실 (타깃 하나당 nat)", "Loss (nats per target)"),

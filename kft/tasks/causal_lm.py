@@ -65,8 +65,12 @@ class CausalLM:
     def collate(
         self, examples: Sequence[Example], pad_token_id: int, packed: bool = False
     ) -> Batch:
-        """Labels int64 (B, T): every target aligned with its own token, not shifted."""
-        labels = token_labels([one.labels for one in examples], IGNORE_INDEX, packed=packed)
+        """Labels int64 (B, T): every target aligned with its own token, not shifted.
+
+        What a row begins with is no target: in a packed row the document before would predict it.
+        """
+        predicted = [[IGNORE_INDEX, *one.labels[1:]] for one in examples]
+        labels = token_labels(predicted, IGNORE_INDEX, packed=packed)
         counted = sum(example.num_targets for example in examples)
         return arrange(examples, pad_token_id, labels, counted, packed=packed)
 

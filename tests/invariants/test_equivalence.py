@@ -185,6 +185,22 @@ def test_packed_rows_take_the_steps_of_single_ones(
         torch.testing.assert_close(other[2][name], weight, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("layout", ["text", "train_on all"])
+def test_packed_texts_take_the_steps_of_single_ones(
+    layout: str, tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: list[dict[str, str]]
+) -> None:
+    """Where a row's first token is a label too, it is no target of the row before it."""
+    rows, keys = korean_rows, {"data.train_on": "all"}
+    if layout == "text":
+        rows, keys = [{"text": row["completion"]} for row in korean_rows], {"data.template": "auto"}
+    single = run(recipe_file, tiny_gpt, rows, (24, 1), {"train.fast_paths": False, **keys})
+    other = run(recipe_file, tiny_gpt, rows, (2, 12), {"data.packing": True, **keys})
+    assert other[0] == pytest.approx(single[0], abs=1e-5)
+    assert other[1] == pytest.approx(single[1], rel=1e-4)
+    for name, weight in single[2].items():
+        torch.testing.assert_close(other[2][name], weight, atol=1e-5, rtol=0)
+
+
 def test_a_fresh_lora_is_the_base_model(tiny_gpt: Path, korean_rows: list[dict[str, str]]) -> None:
     from kft.models.adapters import add_adapter
     from kft.models.loader import load_model

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 from kft.data.named_templates import TEMPLATES
 from kft.data.templates import TemplateRenderer
 from kft.errors import DataError
+from kft.ops.losses import next_token_targets
 from kft.tasks.causal_lm import CausalLM
 from kft.tasks.pieces import prompt_ids, text_ids
 from kft.tasks.task import IGNORE_INDEX, EncodeOptions, Example, Record
@@ -41,6 +42,19 @@ def test_every_token_of_a_text_is_predicted_once(
     assert [label for example in examples for label in example.labels[1:]] == whole[1:]
     assert all(len(example.input_ids) <= max_length for example in examples)
     assert all(example.num_targets >= 1 for example in examples)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_no_text_is_asked_how_the_next_one_begins(tokenizer: Any, *, packed: bool) -> None:
+    examples = [
+        example
+        for text in ("서울의 가을", "하늘이 높고 바람이 선선하다", "가")
+        for example in encode(tokenizer, Record("rows:1", text=text), 6, "truncate")
+    ]
+    batch = CausalLM().collate(examples, tokenizer.pad_token_id, packed=packed)
+    _, targets = next_token_targets(batch.labels)
+    assert targets.tolist() == [label for one in examples for label in one.labels[1:]]
+    assert len(targets) == batch.num_counted
 
 
 def test_a_text_stands_between_a_start_and_an_end(tokenizer: Any) -> None:

@@ -1,0 +1,70 @@
+"""The general text that a model is measured on beside its task: kft's own, or the user's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+from kft.data.files import resolve_files
+from kft.data.record_store import read_side
+from kft.data.templates import TemplateRenderer
+from kft.errors import DataError
+from kft.evaluation.forgetting import general_texts
+from kft.recipe.schema import DataSection, Recipe
+from kft.tasks.task import IGNORE_INDEX, EncodeOptions, Example, Record, Task
+
+MOST_PASSAGES = 256
+"""Of the user's own text: enough for an interval, and soon measured."""
+
+KEY = "evaluate.general_text"
+
+
+def general_metric(task: str) -> str | None:
+    """What general text is measured by; ``None`` where a model of the task writes none."""
+    return {"causal_lm": "bits_per_character", "masked_lm": "eval_loss"}.get(task)
+
+
+def general_records(recipe: Recipe) -> list[Record]:
+    """The passages; none where none are asked for, or the task has no language model.
+
+    Raises:
+        DataError: If the recipe's file can't be read, or holds no text.
+    """
+    asked = recipe.evaluate.general_text
+    if asked is None or general_metric(recipe.task) is None:
+        return []
+    if asked == "auto":
+        texts = enumerate(general_texts(), 1)
+        return [Record(text=text, place=f"general_ko.txt:{line}") for line, text in texts]
+    section = DataSection(train=asked, format="text")
+    side = read_side(resolve_files(asked, KEY), section, "answer", most=MOST_PASSAGES)
+    if not side.records:
+        raise DataError("No passage to measure", where=asked, expected=f"text, for `{KEY}`")
+    return list(islice(side.records, MOST_PASSAGES))
+
+
+def general_examples(
+    recipe: Recipe, task: Task, tokenizer: Any, renderer: TemplateRenderer
+) -> list[Example]:
+    """The passages as running text, whatever the layout of the rows is.
+
+    That a passage ends is no part of what is measured: a task teaches when to end.
+
+    Args:
+        recipe: Names them, and the longest row.
+        task: The task, which knows its tokenizer.
+        tokenizer: The model's.
+        renderer: Of conversations; running text has no template.
+    """
+    records = general_records(recipe)
+    options = EncodeOptions(recipe.data.max_length, "truncate")
+    made = task.encode_many(records, tokenizer, renderer, options)
+    end = tokenizer.eos_token_id
+    return [_without_end(example, end) for examples in made for example in examples]
+
+
+def _without_end(example: Example, end: int | None) -> Example:
+    if end is None or example.labels[-1] != end:
+        return example
+    return replace(example, labels=[*example.labels[:-1], IGNORE_INDEX])

@@ -1,0 +1,162 @@
+"""General text beside the task's: measured as a plain loop would, wherever models are measured."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from math import log
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import kft
+from kft.api.evaluate import evaluate
+from kft.api.general_text import MOST_PASSAGES
+from kft.cli.main import run_words
+from kft.errors import DataError, RecipeError
+from kft.evaluation.forgetting import forgetting, general_texts
+from kft.evaluation.metrics.statistic import SumStatistic
+
+if TYPE_CHECKING:
+    from conftest import RecipeFile
+
+WORDS = ["서울의", "가을은", "하늘이", "높고", "바람이", "선선하다"]
+ROWS = [{"prompt": WORDS[at % 6], "completion": " ".join(WORDS[at % 3 :])} for at in range(40)]
+TEXT_ROWS = [{"text": " ".join(WORDS[at % 3 :])} for at in range(40)]
+KEYS: dict[str, Any] = {"export.merge": False, "evaluate.general_text": "auto"}
+
+
+def plain_bits(folder: Path, texts: list[str]) -> float:
+    """Bits per character by transformers' own loss, a text at a time behind a start token."""
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    nats = 0.0
+    for text in texts:
+        ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer(text).input_ids]])
+        with torch.no_grad():
+            nats += float(model(ids, labels=ids).loss) * (ids.shape[1] - 1)
+    return nats / log(2) / sum(map(len, texts))
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_a_run_says_what_it_cost(tiny_gpt: Path, recipe_file: RecipeFile, *, packing: bool) -> None:
+    keys = {**KEYS, "data.packing": packing, "data.max_length": 128, "train.max_steps": 12}
+    run = kft.finetune(recipe_file(tiny_gpt, ROWS, {**keys, "export.merge": True}))
+    found = run.result["forgetting"]
+    assert found["text"] == "auto"
+    assert found["base"] == pytest.approx(plain_bits(tiny_gpt, general_texts()), rel=1e-4)
+    merged = plain_bits(run.folder / "merged", general_texts())
+    assert found["tuned"] == pytest.approx(merged, rel=1e-4)
+    assert found["share"] == pytest.approx(merged / found["base"] - 1, rel=1e-2, abs=1e-5)
+    assert found["low"] <= found["difference"] <= found["high"]
+    page = (run.folder / "report.html").read_text(encoding="utf-8")
+    assert "일반 한국어를 잊었나요?" in page
+    assert f"{found['share']:+.1%}" in page
+    card = (run.folder / "adapter" / "README.md").read_text(encoding="utf-8")
+    assert found["sentence"] in card.replace("\\", "")
+
+
+def test_a_file_of_the_users_own(tiny_gpt: Path, recipe_file: RecipeFile, tmp_path: Path) -> None:
+    file = tmp_path / "general.txt"
+    lines = [f"{WORDS[at % 6]} {WORDS[at % 5]}" for at in range(30)]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    run = kft.finetune(recipe_file(tiny_gpt, ROWS, {**KEYS, "evaluate.general_text": str(file)}))
+    found = run.result["forgetting"]
+    assert (found["text"], found["num_rows"]) == (str(file), 30)
+    assert found["base"] == pytest.approx(plain_bits(tiny_gpt, lines), rel=1e-4)
+
+
+def test_no_more_rows_of_a_file_than_are_said(
+    tiny_gpt: Path, recipe_file: RecipeFile, tmp_path: Path
+) -> None:
+    file = tmp_path / "general.txt"
+    lines = [f"{WORDS[at % 6]} {at}" for at in range(MOST_PASSAGES + 50)]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    run = kft.finetune(recipe_file(tiny_gpt, ROWS, {**KEYS, "evaluate.general_text": str(file)}))
+    assert run.result["forgetting"]["num_rows"] == MOST_PASSAGES
+
+
+def test_masked_words_of_a_bert(tiny_bert: Path, recipe_file: RecipeFile) -> None:
+    keys = {**KEYS, "task": "masked_lm", "train.max_steps": 6}
+    run = kft.finetune(recipe_file(tiny_bert, TEXT_ROWS, keys))
+    found = run.result["forgetting"]
+    assert (found["metric"], found["num_rows"]) == ("eval_loss", 64)
+    # Its own rows are learnt, and the passages are not among them.
+    assert found["difference"] > run.result["intervals"]["eval_loss"]["difference"]
+
+
+def test_none_is_measured_where_none_is_asked_for(tiny_gpt: Path, recipe_file: RecipeFile) -> None:
+    run = kft.finetune(recipe_file(tiny_gpt, ROWS, {**KEYS, "evaluate.general_text": None}))
+    assert "forgetting" not in run.result
+    page = (run.folder / "report.html").read_text(encoding="utf-8")
+    assert "일반 한국어를 잊었나요?" not in page
+
+
+def test_models_are_compared_by_it(
+    tiny_gpt: Path, recipe_file: RecipeFile, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = {**KEYS, "train.max_steps": 12, "train.learning_rate": 0.05}
+    run = kft.finetune(recipe_file(tiny_gpt, ROWS, keys))
+    base, tuned = str(tiny_gpt), str(run.folder)
+    found = evaluate([base, tuned])
+    own = run.result["forgetting"]
+    for place, side in ((base, "base"), (tuned, "tuned")):
+        assert found[place]["general_bits_per_character"] == pytest.approx(own[side], rel=1e-4)
+    against = found[tuned]["against"]["differences"]["general_bits_per_character"]
+    assert against["difference"] == pytest.approx(own["difference"], rel=1e-3)
+    assert (against["outcome"], against["num_rows"]) == (own["outcome"], 64)
+    other = kft.finetune(recipe_file(tiny_gpt, ROWS, {**KEYS, "output_dir": f"{tuned}-2"}))
+    assert run_words(["report", tuned, str(other.folder)]) == 0
+    page = Path(capsys.readouterr().out.strip().splitlines()[-1]).read_text(encoding="utf-8")
+    assert "Loss on general text" in page
+    assert f"({own['share']:+.1%})" in page
+
+
+def test_training_that_ruins_a_model_is_told(
+    tiny_gpt: Path,
+    recipe_file: RecipeFile,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ruined(name: str, base: SumStatistic, tuned: SumStatistic, **options: Any) -> Any:
+        worse = replace(tuned, rows=tuned.rows * [1.5, 1.0])  # half as many nats again
+        return forgetting(name, base, worse, **options)
+
+    monkeypatch.setattr("kft.api.before_after.forgetting", ruined)
+    recipe = recipe_file(tiny_gpt, ROWS, KEYS)
+    assert run_words(["finetune", str(recipe)]) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    folder = recipe.parent / "run"
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    assert result["forgetting"]["is_much"]
+    assert "forgot much of what it knew" in told
+    assert f"forgetting: {result['forgetting']['sentence']}" in told
+    assert any("forgot much" in finding for finding in result["findings"])
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.count("알고 있던 것을 많이 잊었습니다") == 2  # beside the numbers, and as a finding
+
+
+def test_a_file_that_is_not_there_stops_before_training(
+    tiny_gpt: Path, recipe_file: RecipeFile, tmp_path: Path
+) -> None:
+    missing = str(tmp_path / "nothing.txt")
+    recipe = recipe_file(tiny_gpt, ROWS, {**KEYS, "evaluate.general_text": missing})
+    for call in (kft.check, kft.finetune):
+        with pytest.raises(DataError, match=r"nothing\.txt") as caught:
+            call(recipe)
+        assert "evaluate.general_text" in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_labels_has_no_such_text(
+    tiny_bert: Path, recipe_file: RecipeFile, tmp_path: Path
+) -> None:
+    rows = [{"text": WORDS[at % 6], "label": at % 2} for at in range(40)]
+    keys = {**KEYS, "task": "sequence_classification"}
+    assert "forgetting" not in kft.finetune(recipe_file(tiny_bert, rows, keys)).result
+    own = {**keys, "evaluate.general_text": "text.txt", "output_dir": str(tmp_path / "other")}
+    with pytest.raises(RecipeError, match="writes no text"):
+        kft.finetune(recipe_file(tiny_bert, rows, own))
