@@ -23,6 +23,7 @@ from kft.api.observer import Sample
 from kft.evaluation.comparison import compare, headline
 from kft.evaluation.forgetting import forgetting
 from kft.evaluation.held_out import Measurement
+from kft.evaluation.intervals import NUM_RESAMPLES
 from kft.evaluation.predictions import tag_rows
 
 
@@ -71,10 +72,11 @@ def look_at(loaded: Loaded, module: Any, rows: Rows, measured: Measurement | Non
 
 
 def compared(rows: Rows, base: Look, tuned: Look, *, seed: int) -> dict[str, Any]:
-    """``base``, ``tuned``, ``intervals``, ``headline`` and ``forgetting`` of ``result.json``."""
+    """What ``result.json`` says of base and tuned: numbers, intervals, headline, forgetting."""
     result: dict[str, Any] = {"base": base.result, "tuned": tuned.result}
     differences = compare(base.statistics, tuned.statistics, seed=seed)
     result["intervals"] = {name: asdict(found) for name, found in differences.items()}
+    result["bootstrap"] = {"resamples": NUM_RESAMPLES, "seed": seed}
     if base.result:
         name = rows.choice.headline
         result["headline"] = headline(name, differences, tuned.statistics[name], tuned.result)

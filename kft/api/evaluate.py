@@ -26,6 +26,7 @@ from kft.api.records import read_records
 from kft.data.content import same_content
 from kft.data.left_out import LeftOut
 from kft.errors import DataError, UsageError
+from kft.evaluation.choice import MEMORY
 from kft.evaluation.comparison import compare
 from kft.evaluation.metrics.statistic import Statistic, value
 from kft.models.architecture import num_positions
@@ -189,7 +190,9 @@ def measure_opened(opened: Opened, recipe: Recipe) -> Measured:
             "The run held no rows out", expected="`--data FILE` with rows to evaluate on"
         )
     section = recipe.evaluate.model_copy(update={"generate": 0})  # numbers are all that's asked
-    rows = rows_to_measure(held_out, kept, task, section, renderer, train=records.train)
+    own = recipe.data.train != recipe.data.eval  # else the rows are all there is
+    train = records.train if own else []
+    rows = rows_to_measure(held_out, kept, task, section, renderer, train=train)
     fast = recipe.train.fast_paths
     rows = replace(
         rows,
@@ -217,7 +220,10 @@ def _rows_recipe(recipe: Recipe | None, data: str | None, max_rows: int | None) 
     section, options = recipe.data, recipe.evaluate
     if data is not None:
         section = section.model_copy(update={"train": data, "eval": data})
-        options = options.model_copy(update={"max_rows": None})
+        metrics = options.metrics
+        if metrics != "auto":  # what was trained on isn't among these rows
+            metrics = [name for name in metrics if name not in MEMORY] or "auto"
+        options = options.model_copy(update={"max_rows": None, "metrics": metrics})
     if max_rows is not None:
         options = options.model_copy(update={"max_rows": max_rows})
     return recipe.model_copy(update={"data": section, "evaluate": options})

@@ -11,7 +11,7 @@ import torch
 
 from kft.api.dataset import prompt_text
 from kft.api.general_text import general_metric
-from kft.evaluation.choice import Choice, RowFacts, choose_metrics
+from kft.evaluation.choice import MEMORY, Choice, RowFacts, choose_metrics
 from kft.evaluation.held_out import HeldOut, Measurement, measure
 from kft.evaluation.inputs import generation_inputs, statistics
 from kft.evaluation.metrics.generations import Generation, answer_hash
@@ -20,7 +20,8 @@ from kft.models.generation import generate_answers
 from kft.recipe.evaluate_section import EvaluateSection
 from kft.tasks.task import Example, Record, Renderer, Task
 
-_MEMORY = frozenset({"memorised", "memorised_and_right"})
+MOST_LOOKED_UP = 50_000
+"""Training rows up to which looking for copied answers takes a moment, so is done unasked."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +119,14 @@ def rows_to_measure(
         is_text,
         [one.reference for one in asked[: section.scored_generations]],
         bool(examples) and examples[0].word_ids is not None,
+        0 < len(train) <= MOST_LOOKED_UP,
     )
     # Without rows nothing is measured, whatever is asked for.
     choice = Choice((), (), "eval_loss")
     if examples:
         choice = choose_metrics(section.metrics, facts, best=best)
     learnt = None
-    if _MEMORY & set(choice.generated):
+    if set(MEMORY) & set(choice.generated):
         answers = (record.messages[-1]["content"] for record in train if record.messages)
         learnt = {answer_hash(answer) for answer in answers}
     return Rows(held_out, task, section, asked, is_text, choice, learnt)

@@ -27,6 +27,8 @@ _BY_KIND: dict[Kind, tuple[str, ...]] = {
 _ENDS = ("ended", "length_limit", "repeats", "switches_script")
 _ANSWERS = ("chrf", "rouge_l_eojeol", *_ENDS)
 _SHORT_ANSWERS = ("exact_match", "korquad_character_f1", *_ANSWERS)
+MEMORY = ("memorised", "memorised_and_right")
+"""Metrics of answers that look them up among the training answers."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class RowFacts:
         is_text: Rows are running text, which has no answer.
         references: True answers of the rows for which answers are generated; empty for none.
         are_characters: Tags belong to characters.
+        knows_training: The training answers can soon be looked up.
     """
 
     task: str
@@ -61,6 +64,7 @@ class RowFacts:
     is_text: bool = False
     references: Sequence[str] = ()
     are_characters: bool = False
+    knows_training: bool = False
 
 
 def choose_metrics(
@@ -102,7 +106,8 @@ def _default(facts: RowFacts) -> tuple[str, ...]:
     if facts.is_text:
         return (*_TEXT, "repeats", "switches_script")
     is_short = median(len(reference) for reference in facts.references) <= SHORT
-    return (*_TEXT, *(_SHORT_ANSWERS if is_short else _ANSWERS))
+    copies = MEMORY[:1] if facts.knows_training else ()
+    return (*_TEXT, *(_SHORT_ANSWERS if is_short else _ANSWERS), *copies)
 
 
 def _require_possible(name: str, facts: RowFacts, key: str) -> None:

@@ -12,6 +12,9 @@ from kft.evaluation.metrics.statistic import Array, Statistic, mean_statistic, v
 
 Outcome = Literal["better", "worse", "within noise"]
 
+NUM_RESAMPLES = 1000
+"""Draws of all rows with replacement, unless told otherwise."""
+
 DRAWS_AT_ONCE = 500_000
 """Row draws counted together. Their 4 MB stay in the cache: eight times as many, and 2,000 rows
 with 1,000 resamples take 0.16 s instead of 0.02."""
@@ -59,7 +62,7 @@ def paired_interval(
     tuned: Sequence[float],
     weights: Sequence[float] | None = None,
     *,
-    num_resamples: int = 1000,
+    num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> Interval:
     """A 95 % bootstrap interval of the mean difference over the same rows.
@@ -86,7 +89,7 @@ def paired_interval(
 
 
 def paired_metric_interval(
-    base: Statistic, tuned: Statistic, *, num_resamples: int = 1000, seed: int = 0
+    base: Statistic, tuned: Statistic, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> Interval:
     """The same for a metric of the whole sample, such as macro F1, Pearson, R² or entity F1.
 
@@ -111,7 +114,7 @@ def paired_metric_interval(
 
 
 def metric_interval(
-    statistic: Statistic, *, num_resamples: int = 1000, seed: int = 0
+    statistic: Statistic, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
     """The 95 % bootstrap interval of one model's metric: its low and its high end."""
     return _quantiles(_resampled(statistic, num_resamples, seed))

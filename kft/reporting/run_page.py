@@ -56,6 +56,7 @@ def report_page(view: RunView) -> str:
         "headline": _headline(result, metrics),
         "majority": tuned.get("majority_accuracy"),
         "num_rows": tuned.get("num_rows", 0),
+        "bootstrap": result.get("bootstrap") or {"resamples": None, "seed": "–"},
         "has_intervals": bool(result.get("intervals")),
         "forgetting": _forgetting(result),
         "fit": _fit(result),

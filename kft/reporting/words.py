@@ -27,10 +27,11 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "Only {rows} rows were held out: too few for an interval.",
     ),
     "measured on": (
-        "학습에 쓰지 않은 {rows}개 행에서 잰 값입니다. 구간은 행을 짝지어 다시 뽑은 95 % "
-        "부트스트랩 구간이며, 0을 포함하면 우연과 구별되지 않습니다.",
+        "학습에 쓰지 않은 {rows}개 행에서 잰 값입니다. 구간은 행을 짝지어 {resamples}번 다시 뽑은 "
+        "(시드 {seed}) 95 % 부트스트랩 구간이며, 0을 포함하면 우연과 구별되지 않습니다.",
         "Measured on {rows} rows that were not trained on. Intervals are paired 95 % bootstrap "
-        "intervals; one that holds 0 can't be told from chance.",
+        "intervals of {resamples} resamples (seed {seed}); one that holds 0 can't be told from "
+        "chance.",
     ),
     "metric": ("지표", "Metric"),
     "base": ("학습 전", "Before"),

@@ -96,8 +96,13 @@ def test_none_is_measured_where_none_is_asked_for(tiny_gpt: Path, recipe_file: R
 
 
 def test_models_are_compared_by_it(
-    tiny_gpt: Path, recipe_file: RecipeFile, capsys: pytest.CaptureFixture[str]
+    tiny_gpt: Path,
+    recipe_file: RecipeFile,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # the comparison is written there
     keys = {**KEYS, "train.max_steps": 12, "train.learning_rate": 0.05}
     run = kft.finetune(recipe_file(tiny_gpt, ROWS, keys))
     base, tuned = str(tiny_gpt), str(run.folder)

@@ -15,6 +15,7 @@ from kft.cli.main import run_words
 from kft.errors import ExportError, UsageError
 from kft.evaluation.inputs import statistics
 from kft.evaluation.metrics.statistic import value
+from kft.models.generation import Answer
 from kft.reporting.views import LabelView, NumberView
 
 if TYPE_CHECKING:
@@ -144,6 +145,31 @@ def test_a_metric_of_memory_looks_at_the_training_answers(
     run = kft.finetune(recipe_file(tiny_gpt, korean_rows, {**keys, "export.merge": False}))
     assert 0 <= run.result["tuned"]["memorised"] <= 1
     assert run.result["headline"]["metric"] == "memorised"
+    own = run.evaluate()
+    assert own["memorised"] == pytest.approx(run.result["tuned"]["memorised"])
+
+
+def test_copied_answers_are_counted_unasked_where_the_training_rows_are_known(
+    tiny_gpt: Path, recipe_file: RecipeFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that says what it was trained on is told apart from one that knows the answer."""
+    rows = [{"prompt": WORDS[at % 6], "completion": f"{WORDS[at % 5]} {at}"} for at in range(20)]
+    trained = tmp_path / "trained.jsonl"
+    trained.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    apart = [{"prompt": WORDS[at % 6], "completion": f"새 답 {at}"} for at in range(12)]
+    copied = [row["completion"] for row in rows[:3]]
+
+    def answers(model: Any, tokenizer: Any, prompts: list[str], **_: Any) -> list[Answer]:
+        said = [*copied, "새 답 3", *["아무 말"] * len(prompts)]
+        return [Answer(text, ended=True, token_ids=[1]) for text in said[: len(prompts)]]
+
+    monkeypatch.setattr("kft.api.measuring.generate_answers", answers)
+    keys = {"data.train": str(trained), "evaluate.scored_generations": 12, "export.merge": False}
+    (tmp_path / "apart.jsonl").write_text("\n".join(map(json.dumps, apart)), encoding="utf-8")
+    recipe = recipe_file(tiny_gpt, rows, {**keys, "data.eval": str(tmp_path / "apart.jsonl")})
+    run = kft.finetune(recipe)
+    assert run.result["tuned"]["memorised"] == pytest.approx(3 / 12)
+    assert "memorised" not in run.evaluate(str(tmp_path / "apart.jsonl"))
 
 
 def test_a_model_that_is_refused_has_a_report_too(

@@ -106,6 +106,7 @@ def test_generations_are_scored_with_and_without_references() -> None:
 AUTO = {
     "causal_lm": RowFacts("causal_lm", None, references=["그렇습니다, 아주 좋은 날입니다. " * 3]),
     "short answers": RowFacts("causal_lm", None, references=["네"]),
+    "known answers": RowFacts("causal_lm", None, references=["네"], knows_training=True),
     "running text": RowFacts("causal_lm", None, is_text=True, references=["이어지는 글"]),
     "labels as answers": RowFacts("causal_lm", "labels", references=["긍정"]),
     "sequence_classification": RowFacts("sequence_classification", "labels"),
@@ -117,6 +118,7 @@ AUTO = {
 HEADLINES = {
     "causal_lm": "bits_per_character",
     "short answers": "bits_per_character",
+    "known answers": "bits_per_character",
     "running text": "bits_per_character",
     "labels as answers": "accuracy",
     "sequence_classification": "accuracy",
@@ -136,7 +138,8 @@ def test_each_task_has_metrics_and_a_headline(case: str) -> None:
     assert {"chrf", "ended", "rouge_l_eojeol"} <= set(choice.generated) or case not in (
         "causal_lm", "short answers",
     )  # fmt: skip
-    assert ("exact_match" in choice.generated) == (case == "short answers")
+    assert ("exact_match" in choice.generated) == (case in ("short answers", "known answers"))
+    assert ("memorised" in choice.generated) == (case == "known answers")
     assert ("klue_character_f1" in choice.rows) == (case == "token_classification")
 
 
