@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import resource
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from kft.cli.main import run_words
+from kft.cli.main import main, run_words
 from kft.errors import Finding, ModelError, TrainError
 
 RECIPE = """\
@@ -468,3 +469,14 @@ def test_generate_answers_each_line_of_stdin(
     monkeypatch.setattr(sys, "stdin", io.StringIO("하나\r\n\n둘"))
     assert run_words(["generate", "runs/one"]) == 0
     assert capsys.readouterr() == ("256[u:하나]\n256[u:둘]\n", "")
+
+
+def test_the_command_lets_python_look_for_cycles_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[int, ...]] = []
+    monkeypatch.setattr("gc.set_threshold", lambda *numbers: asked.append(numbers))
+    with pytest.raises(SystemExit) as left:
+        main(["--version"])
+    assert left.value.code == 0
+    assert asked == [(200_000, *gc.get_threshold()[1:])]

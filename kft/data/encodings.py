@@ -31,6 +31,8 @@ _ENOUGH = 4  # Korean characters that show a file to be Korean, with a fault in 
 _COHERENCE = 0.1  # of 1: how like its language the detected text is; noise has 0
 _CHAOS = 0.1  # of 1: how much of it can't be read
 _RIVAL_CHAOS = 0.03  # what is so little worse may be the right one
+_MOST_KNOWN = 4096
+_KNOWN: dict[tuple[DataFile, int, int], str] = {}
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,22 @@ def text_encoding(file: Path | DataFile) -> str:
         DataError: If nothing decodes the whole file, or it holds NUL (a binary file).
     """
     file = file if isinstance(file, DataFile) else DataFile(file)
+    version = _version(file)
+    if version not in _KNOWN:
+        remember_encoding(file, _found_encoding(file))
+    return _KNOWN[version]
+
+
+def remember_encoding(file: DataFile, encoding: str) -> None:
+    """Take an encoding as found that was found of the same bytes at another time."""
+    if len(_KNOWN) >= _MOST_KNOWN:
+        _KNOWN.clear()
+    _KNOWN[_version(file)] = encoding
+
+
+def _version(file: DataFile) -> tuple[DataFile, int, int]:
     status = file.path.stat()
-    return _found_encoding(file, status.st_size, status.st_mtime_ns)
+    return file, status.st_size, status.st_mtime_ns
 
 
 @contextmanager
@@ -79,8 +95,7 @@ def open_text(file: DataFile, newline: str = "\n") -> Iterator[TextIO]:
             ) from error
 
 
-@lru_cache(maxsize=4096)
-def _found_encoding(file: DataFile, _size: int, _mtime_ns: int) -> str:
+def _found_encoding(file: DataFile) -> str:
     with open_bytes(file) as stream:
         head = stream.read(4)
     for mark, marked in _MARKS:

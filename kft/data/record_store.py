@@ -18,13 +18,14 @@ import numpy as np
 
 from kft.data.cache import Entry, array_sha256, cached, found
 from kft.data.content import ends_sha256, file_sha256, same_content
+from kft.data.encodings import remember_encoding, text_encoding
 from kft.data.few import first_few, row_size
 from kft.data.formats import Dropped, RecordReader, label_names
 from kft.data.labels import LABELLED
 from kft.data.layouts import Layout, choose_layout
 from kft.data.left_out import LeftOut, from_plain
 from kft.data.row import Row
-from kft.data.rows import read_rows
+from kft.data.rows import is_text, read_rows
 from kft.data.sources import DataFile, RowSource, copies
 from kft.data.table import Chosen, Table, write_table
 from kft.errors import DataError, Finding
@@ -100,7 +101,7 @@ def read_side(
         if side is not None:
             return replace(side, files_sha256=by_name)
         entry = cached("rows", depends_on, partial(_write_same, reading, hashes))
-    return replace(_opened(entry), files_sha256=by_name)
+    return replace(_opened(entry, files), files_sha256=by_name)
 
 
 def _write_same(reading: _Reading, hashes: Mapping[Path, str], folder: Path) -> None:
@@ -197,6 +198,11 @@ class _Reading:
             "dropped": {reason: asdict(rows) for reason, rows in side.dropped.items()},
             "layout": {**asdict(side.layout), "columns": dict(side.layout.columns)},
             "labels": side.labels,
+            "encodings": {
+                str(file): text_encoding(file)
+                for file in self._files
+                if isinstance(file, DataFile) and is_text(file) and not file.streamed
+            },
         }
         (folder / _SUMMARY).write_text(json.dumps(summary), encoding="utf-8")
 
@@ -275,9 +281,13 @@ def _depends_on(
     return {"files": sources, "label_as": label_as, **plain}
 
 
-def _opened(entry: Entry) -> Side:
+def _opened(entry: Entry, files: Sequence[RowSource]) -> Side:
     folder = entry.path
     summary: Mapping[str, Any] = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))
+    encodings = summary["encodings"]
+    for file in files:
+        if isinstance(file, DataFile) and str(file) in encodings:  # the bytes are the same
+            remember_encoding(file, encodings[str(file)])
     layout = summary["layout"]
     return Side(
         records=Table(folder / _ROWS, Record),

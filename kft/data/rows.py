@@ -81,7 +81,7 @@ def reading_notes(sources: Iterable[RowSource]) -> list[Finding]:
     """
     notes: list[Finding] = []
     for file in sources:
-        if isinstance(file, HubDataset) or file.suffix in _BINARY:
+        if isinstance(file, HubDataset) or not is_text(file):
             continue
         encoding = text_encoding(file)
         if encoding not in _PLAIN:
@@ -96,6 +96,11 @@ def reading_notes(sources: Iterable[RowSource]) -> list[Finding]:
     return notes
 
 
+def is_text(file: DataFile) -> bool:
+    """Whether a file is one of text, which has an encoding."""
+    return file.suffix not in _BINARY
+
+
 def _raw_rows(source: RowSource) -> Iterator[Row]:
     if isinstance(source, HubDataset):
         return hub_rows(source)
@@ -105,4 +110,4 @@ def _raw_rows(source: RowSource) -> Iterator[Row]:
     return reader(source)
 
 
-__all__ = ["Row", "read_rows", "reading_notes"]
+__all__ = ["Row", "is_text", "read_rows", "reading_notes"]

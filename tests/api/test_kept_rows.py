@@ -12,7 +12,7 @@ import pytest
 
 import kft
 from kft.api.records import RecordTexts, read_records, texts_of
-from kft.data import few, record_store
+from kft.data import encodings, few, record_store
 from kft.data.table import Chosen, Table, write_table
 from kft.errors import DataError
 from kft.recipe.reader import read_recipe
@@ -205,6 +205,26 @@ def test_changed_rows_are_read_again(
     with recipe.with_suffix(".jsonl").open("a", encoding="utf-8") as file:
         file.write('{"text": "여름"}\n')
     assert kft.check(recipe).sections["data"]["rows_read"] == 10
+
+
+def test_the_encoding_of_kept_rows_is_kept_too(
+    recipe_file: RecipeFile,
+    tiny_gpt: Path,
+    tmp_path: Path,
+    with_few: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with_few(2)
+    file = tmp_path / "rows.csv"
+    file.write_bytes("text\n".encode() + "".join(f"봄 {n}\n" for n in range(9)).encode("cp949"))
+    recipe = recipe_file(tiny_gpt, file)
+    first = kft.check(recipe)
+    encodings._KNOWN.clear()  # as in another process
+    monkeypatch.setattr(encodings, "_found_encoding", lambda _: pytest.fail("looked for again"))
+    second = kft.check(recipe)
+    assert second.sections["data"] == first.sections["data"]
+    assert second.sections["data"]["files"][0]["encoding"] == "cp949"
+    assert [str(one) for one in second.findings] == [str(one) for one in first.findings]
 
 
 def test_a_damaged_file_is_written_again(

@@ -83,7 +83,7 @@ def test_characters_on_the_border_of_two_chunks(
     path.write_bytes(("a" + KOREAN * 9).encode(encoding))
     for size in range(2, 12):
         monkeypatch.setattr(encodings, "_CHUNK_BYTES", size)
-        encodings._found_encoding.cache_clear()
+        encodings._KNOWN.clear()
         assert text_encoding(path) == encoding
 
 
