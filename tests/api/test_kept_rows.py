@@ -216,7 +216,7 @@ def test_the_encoding_of_kept_rows_is_kept_too(
 ) -> None:
     with_few(2)
     file = tmp_path / "rows.csv"
-    file.write_bytes("text\n".encode() + "".join(f"봄 {n}\n" for n in range(9)).encode("cp949"))
+    file.write_bytes(b"text\n" + "".join(f"봄 {n}\n" for n in range(9)).encode("cp949"))
     recipe = recipe_file(tiny_gpt, file)
     first = kft.check(recipe)
     encodings._KNOWN.clear()  # as in another process
