@@ -27,7 +27,7 @@ test-all: .venv/ready-test
 	$(BIN)/python -m pytest -m "not gpu and not network"
 
 check: .venv/ready-dev
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python dev/docs.py --check

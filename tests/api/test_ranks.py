@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 import torch
-from conftest import encoder_shape
 from safetensors.torch import load_file
 from transformers import BertConfig
 
 import kft
+from conftest import encoder_shape
 from kft.api.begun import Begun
 from kft.api.launched import launched_rank, num_launched, repeats_another
 from kft.api.loaded import load
