@@ -35,7 +35,7 @@ def counted(told: Result, words: list[str]) -> None:
     code, said = outcome(words)
     told[f"exit {code}"] = told.get(f"exit {code}", 0) + 1
     told["seconds at most"] = max(told["seconds at most"], time.perf_counter() - began)
-    if code not in (0, 2) or "Traceback" in said or "unexpected" in said:
+    if code not in (0, 2) or "Traceback" in said or "kft met something" in said:
         told["wrong"].append(said[-400:])
 
 

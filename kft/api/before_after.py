@@ -25,6 +25,7 @@ from kft.evaluation.forgetting import forgetting
 from kft.evaluation.held_out import Measurement
 from kft.evaluation.intervals import NUM_RESAMPLES
 from kft.evaluation.predictions import tag_rows
+from kft.models.architecture import num_positions
 
 
 def choose_rows(loaded: Loaded) -> Rows:
@@ -43,7 +44,10 @@ def choose_rows(loaded: Loaded) -> Rows:
         train=loaded.records.train,
         best=loaded.recipe.train.metric_for_best_model,
     )
-    general = general_examples(loaded.recipe, loaded.task, loaded.tokenizer, data.renderer)
+    positions = num_positions(loaded.model.config)
+    general = general_examples(
+        loaded.recipe, loaded.task, loaded.tokenizer, data.renderer, positions
+    )
     return replace(rows, unpadded=loaded.unpadded, general=general)
 
 

@@ -25,6 +25,7 @@ from kft.api.preflight import with_labels
 from kft.api.records import read_records
 from kft.data.content import same_content
 from kft.data.left_out import LeftOut
+from kft.data.templates import TemplateRenderer
 from kft.errors import DataError, UsageError
 from kft.evaluation.choice import MEMORY
 from kft.evaluation.comparison import compare
@@ -36,6 +37,7 @@ from kft.models.logits import logits_from
 from kft.recipe.schema import DataSection, ModelSection, Recipe
 from kft.tasks.inputs import plain_model
 from kft.tasks.registry import TASKS, choose_task
+from kft.tasks.task import Example, Task
 
 
 def evaluate(
@@ -190,14 +192,15 @@ def measure_opened(opened: Opened, recipe: Recipe) -> Measured:
             "The run held no rows out", expected="`--data FILE` with rows to evaluate on"
         )
     section = recipe.evaluate.model_copy(update={"generate": 0})  # numbers are all that's asked
-    own = recipe.data.train != recipe.data.eval  # else the rows are all there is
-    train = records.train if own else []
+    # Of rows from a file of its own, or of another run, nothing tells what was trained on.
+    theirs = opened.recipe is None or opened.recipe.data.train == recipe.data.train
+    train = records.train if theirs and recipe.data.train != recipe.data.eval else []
     rows = rows_to_measure(held_out, kept, task, section, renderer, train=train)
     fast = recipe.train.fast_paths
     rows = replace(
         rows,
         unpadded=fast and use_document_attention(plain_model(opened.model)),
-        general=general_examples(recipe, task, opened.tokenizer, renderer),
+        general=_general(recipe, task, opened, renderer, positions),
     )
     module = task.with_loss(opened.model, logits_from=logits_from(opened.model, fast=fast))
     device = opened.model.device
@@ -209,6 +212,20 @@ def measure_opened(opened: Opened, recipe: Recipe) -> Measured:
     counts = measured.rows["counts"] if measured else []
     places = [example.place for example in held_out.examples]
     return Measured(look, places, [int(count) for count in counts])
+
+
+def _general(
+    recipe: Recipe,
+    task: Task,
+    opened: Opened,
+    renderer: TemplateRenderer,
+    positions: int | None,
+) -> list[Example]:
+    """The general passages; none where the recipe's own file is not there any more."""
+    asked = recipe.evaluate.general_text
+    if asked not in (None, "auto") and not Path(asked).exists():
+        return []
+    return general_examples(recipe, task, opened.tokenizer, renderer, positions)
 
 
 def _rows_recipe(recipe: Recipe | None, data: str | None, max_rows: int | None) -> Recipe:

@@ -45,7 +45,11 @@ def general_records(recipe: Recipe) -> list[Record]:
 
 
 def general_examples(
-    recipe: Recipe, task: Task, tokenizer: Any, renderer: TemplateRenderer
+    recipe: Recipe,
+    task: Task,
+    tokenizer: Any,
+    renderer: TemplateRenderer,
+    positions: int | None,
 ) -> list[Example]:
     """The passages as running text, whatever the layout of the rows is.
 
@@ -56,9 +60,12 @@ def general_examples(
         task: The task, which knows its tokenizer.
         tokenizer: The model's.
         renderer: Of conversations; running text has no template.
+        positions: Tokens per row that the model can take; ``None`` is no limit. A passage that
+            is longer goes on in a further example.
     """
     records = general_records(recipe)
-    options = EncodeOptions(recipe.data.max_length, "truncate")
+    longest = recipe.data.max_length
+    options = EncodeOptions(min(longest, positions or longest), "truncate")
     made = task.encode_many(records, tokenizer, renderer, options)
     end = tokenizer.eos_token_id
     return [_without_end(example, end) for examples in made for example in examples]

@@ -12,6 +12,7 @@ import torch
 from kft.api.dataset import prompt_text
 from kft.api.general_text import general_metric
 from kft.evaluation.choice import MEMORY, Choice, RowFacts, choose_metrics
+from kft.evaluation.forgetting import of_passages
 from kft.evaluation.held_out import HeldOut, Measurement, measure
 from kft.evaluation.inputs import generation_inputs, statistics
 from kft.evaluation.metrics.generations import Generation, answer_hash
@@ -19,6 +20,9 @@ from kft.evaluation.metrics.statistic import Statistic, value
 from kft.models.generation import generate_answers
 from kft.recipe.evaluate_section import EvaluateSection
 from kft.tasks.task import Example, Record, Renderer, Task
+
+_GENERAL_AT_ONCE = 4
+"""General passages of one batch at most: the memory plan knows the run's own rows alone."""
 
 MOST_LOOKED_UP = 50_000
 """Training rows up to which looking for copied answers takes a moment, so is done unasked."""
@@ -143,7 +147,8 @@ def measure_rows(
         tokenizer: Its tokenizer.
         device: Where it is.
     """
-    return _measure(rows, rows.held_out, rows.choice.rows, (module, tokenizer, device))
+    each = rows.section.per_device_eval_batch_size
+    return _measure(rows, rows.held_out, rows.choice.rows, (module, tokenizer, device), each)
 
 
 def measure_general(
@@ -153,12 +158,17 @@ def measure_general(
     name = general_metric(rows.task.name)
     if name is None:
         return {}
-    measured = _measure(rows, HeldOut(rows.general), (name,), (module, tokenizer, device))
-    return {name: measured.statistics[name]} if measured else {}
+    each = min(rows.section.per_device_eval_batch_size, _GENERAL_AT_ONCE)
+    measured = _measure(rows, HeldOut(rows.general), (name,), (module, tokenizer, device), each)
+    return {name: of_passages(name, rows.general, measured.rows)} if measured else {}
 
 
 def _measure(
-    rows: Rows, held_out: HeldOut, metrics: Sequence[str], model: tuple[Any, Any, torch.device]
+    rows: Rows,
+    held_out: HeldOut,
+    metrics: Sequence[str],
+    model: tuple[Any, Any, torch.device],
+    rows_per_batch: int,
 ) -> Measurement | None:
     module, tokenizer, device = model
     if not held_out.examples:
@@ -167,7 +177,7 @@ def _measure(
         module,
         held_out,
         partial(rows.task.collate, pad_token_id=tokenizer.pad_token_id, packed=rows.unpadded),
-        rows_per_batch=rows.section.per_device_eval_batch_size,
+        rows_per_batch=rows_per_batch,
         device=device,
         task=rows.task.name,
         metrics=metrics,

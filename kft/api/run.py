@@ -170,7 +170,7 @@ class Run:
             max_rows: So many of them at most.
 
         Returns:
-            Names and numbers, as under ``tuned`` in ``result.json``.
+            Names and numbers, as under ``tuned`` in ``result.json``, and those of general text.
 
         Example:
             >>> found = kft.load_run("runs/quickstart").evaluate(max_rows=4)

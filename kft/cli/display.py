@@ -103,9 +103,10 @@ class TerminalObserver:
     def evaluation(self, name: str, result: Mapping[str, Any]) -> None:
         """Show an evaluation as a line, or the base model against the tuned one as a table.
 
-        A result with both ``base`` and ``tuned`` in it is the run's own.
+        A result with both ``base`` and ``tuned`` in it is the run's own; they are empty where
+        nothing was held out.
         """
-        if result.get("base") and result.get("tuned"):
+        if "base" in result and "tuned" in result:
             self._line("")
             for line in comparison_table(result, self.console.width).splitlines():
                 self._line(line)

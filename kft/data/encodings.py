@@ -59,10 +59,11 @@ def text_encoding(file: Path | DataFile) -> str:
         DataError: If nothing decodes the whole file, or it holds NUL (a binary file).
     """
     file = file if isinstance(file, DataFile) else DataFile(file)
-    version = _version(file)
-    if version not in _KNOWN:
-        remember_encoding(file, _found_encoding(file))
-    return _KNOWN[version]
+    known = _KNOWN.get(_version(file))
+    if known is None:
+        known = _found_encoding(file)
+        remember_encoding(file, known)
+    return known
 
 
 def remember_encoding(file: DataFile, encoding: str) -> None:

@@ -201,7 +201,7 @@ class _Reading:
             "encodings": {
                 str(file): text_encoding(file)
                 for file in self._files
-                if isinstance(file, DataFile) and is_text(file) and not file.streamed
+                if self._most is None and isinstance(file, DataFile) and is_text(file)
             },
         }
         (folder / _SUMMARY).write_text(json.dumps(summary), encoding="utf-8")

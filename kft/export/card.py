@@ -231,14 +231,14 @@ def _results(result: Mapping[str, Any]) -> str:
         ends = f"{_number(found['low'])} to {_number(found['high'])}" if found else ""
         difference = _number(value - base[name], signed=True)
         rows.append((name, _number(base[name]), _number(value), difference, ends))
+    lost = _plain(str((result.get("forgetting") or {}).get("sentence", "")))
     if not rows:
-        return ""
+        return lost
     header = ["held-out rows", "base", "tuned", "difference", "95 % interval"]
     headline = (result.get("headline") or {}).get("sentence")
     note = "Losses are in nats per target; intervals are of paired bootstrap resamples."
-    lost = (result.get("forgetting") or {}).get("sentence")
-    said = [_plain(str(sentence)) for sentence in (headline, lost) if sentence]
-    return "\n\n".join([*said[:1], _table(header, rows), note, *said[1:]])
+    told = _plain(str(headline)) if headline else ""
+    return "\n\n".join(filter(None, [told, _table(header, rows), note, lost]))
 
 
 def _is_measure(name: str, value: Any) -> bool:

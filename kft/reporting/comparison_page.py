@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup
 
 from kft.reporting.plots import Curve, curve_plot, points_of, smoothed
-from kft.reporting.render import duration, gibibytes, metric_phrase, number, phrase, render
+from kft.reporting.render import duration, gibibytes, metric_phrase, number, percent, phrase, render
 from kft.reporting.run_page import metric_rows
 from kft.reporting.run_plots import evaluation_points
 from kft.reporting.svg import SERIES
@@ -71,7 +72,7 @@ def _other_rows(view: ComparisonView) -> list[tuple[Markup, list[Any]]]:
         cells = ["–"] * len(columns)
         if result:
             cells = [
-                f"{number(lost['tuned'])} ({lost['share']:+.1%})" if lost else "–",
+                _kept(lost) if lost else "–",
                 phrase(fit["verdict"]) if fit else "–",
                 number(result["steps"]),
                 duration(result["train_seconds"]),
@@ -81,6 +82,11 @@ def _other_rows(view: ComparisonView) -> list[tuple[Markup, list[Any]]]:
         for name, cell in zip(columns, cells, strict=True):
             columns[name].append(cell)
     return [(phrase(name), cells) for name, cells in columns.items()]
+
+
+def _kept(lost: Mapping[str, Any]) -> Markup:
+    code = Markup("<code>{}</code>").format(lost["metric"])
+    return Markup("{} {} ({})").format(number(lost["tuned"]), code, percent(lost["share"]))
 
 
 def _plots(view: ComparisonView) -> list[tuple[Markup, Markup]]:

@@ -84,6 +84,16 @@ def number(value: Any, *, signed: bool = False) -> str:
     return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
+def percent(share: float | None) -> str:
+    """A share as a change in percent; a dash for none.
+
+    Example:
+        >>> percent(0.0917), percent(-0.02), percent(None)
+        ('+9.2%', '−2.0%', '–')
+    """
+    return "–" if share is None or not math.isfinite(share) else f"{share:+.1%}".replace("-", "−")
+
+
 def duration(seconds: float) -> str:
     """A time as hours, minutes and seconds.
 

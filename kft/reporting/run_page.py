@@ -14,6 +14,7 @@ from kft.reporting.render import (
     gibibytes,
     metric_phrase,
     number,
+    percent,
     phrase,
     render,
 )
@@ -164,7 +165,7 @@ def _checkpoints(view: RunView) -> list[tuple[Markup, Markup]]:
 
 def _forgetting(result: Mapping[str, Any]) -> dict[str, Any] | None:
     told = result.get("forgetting")
-    return {**told, "rise": f"{told['share']:+.1%}"} if told else None
+    return {"outcome": None, **told, "rise": percent(told["share"])} if told else None
 
 
 def _fit(result: Mapping[str, Any]) -> dict[str, Any] | None:

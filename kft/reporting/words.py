@@ -51,7 +51,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "Always answering the commonest label would have an accuracy of {score}.",
     ),
     # what it cost
-    "forgetting": ("일반 한국어를 잊었나요?", "Did it forget general text?"),
+    "forgetting": ("알던 것을 잊었나요?", "Did it forget what it knew?"),
     "forgot much": (
         "알고 있던 것을 많이 잊었습니다. 학습률이나 에폭을 줄이거나, 학습 행에 일반 글을 섞으면 "
         "덜 잊습니다.",

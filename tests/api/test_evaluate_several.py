@@ -142,3 +142,16 @@ def test_the_harness_asks_the_tuned_model(
 
 def test_one_model_has_nothing_to_be_compared_with(run: kft.Run) -> None:
     assert "against" not in evaluate_places([str(run.folder)])[str(run.folder)]
+
+
+def test_copies_are_looked_up_among_a_runs_own_training_answers(
+    tiny_gpt: Path, recipe_file: RecipeFile, tmp_path: Path
+) -> None:
+    keys = {"evaluate.scored_generations": 8, "evaluate.max_new_tokens": 4, "export.merge": False}
+    first = kft.finetune(recipe_file(tiny_gpt, ROWS, keys))
+    other_rows = [{"prompt": row["prompt"], "completion": f"{row['prompt']} 끝"} for row in ROWS]
+    keys["output_dir"] = str(tmp_path / "other")
+    other = kft.finetune(recipe_file(tiny_gpt, other_rows, keys, name="other.yaml"))
+    base, one, two = str(tiny_gpt), str(first.folder), str(other.folder)
+    found = evaluate_places([one, two, base])
+    assert [("memorised" in found[place]) for place in (one, two, base)] == [True, False, True]

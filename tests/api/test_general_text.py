@@ -19,6 +19,7 @@ from kft.cli.main import run_words
 from kft.errors import DataError, RecipeError
 from kft.evaluation.forgetting import forgetting, general_texts
 from kft.evaluation.metrics.statistic import SumStatistic
+from kft.reporting.render import percent
 
 if TYPE_CHECKING:
     from conftest import RecipeFile
@@ -53,8 +54,8 @@ def test_a_run_says_what_it_cost(tiny_gpt: Path, recipe_file: RecipeFile, *, pac
     assert found["share"] == pytest.approx(merged / found["base"] - 1, rel=1e-2, abs=1e-5)
     assert found["low"] <= found["difference"] <= found["high"]
     page = (run.folder / "report.html").read_text(encoding="utf-8")
-    assert "일반 한국어를 잊었나요?" in page
-    assert f"{found['share']:+.1%}" in page
+    assert "알던 것을 잊었나요?" in page
+    assert percent(found["share"]) in page
     card = (run.folder / "adapter" / "README.md").read_text(encoding="utf-8")
     assert found["sentence"] in card.replace("\\", "")
 
@@ -67,6 +68,72 @@ def test_a_file_of_the_users_own(tiny_gpt: Path, recipe_file: RecipeFile, tmp_pa
     found = run.result["forgetting"]
     assert (found["text"], found["num_rows"]) == (str(file), 30)
     assert found["base"] == pytest.approx(plain_bits(tiny_gpt, lines), rel=1e-4)
+
+
+def test_a_passage_longer_than_the_model_goes_on_in_another_example(
+    tiny_gpt: Path, recipe_file: RecipeFile, tmp_path: Path
+) -> None:
+    """`data.max_length` says nothing of a model that takes fewer tokens."""
+    file = tmp_path / "general.txt"
+    lines = [" ".join(WORDS * 12), *(f"{WORDS[at % 6]} {WORDS[at % 5]}" for at in range(9))]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    keys = {**KEYS, "evaluate.general_text": str(file), "data.max_length": 512}
+    run = kft.finetune(recipe_file(tiny_gpt, ROWS, keys))  # it takes 128
+    found = run.result["forgetting"]
+    assert found["num_rows"] == 10
+    short = recipe_file(tiny_gpt, ROWS, {**keys, "data.max_length": 40}, name="short.yaml")
+    cut = kft.finetune(short, {"output_dir": str(tmp_path / "short")}).result["forgetting"]
+    assert cut["num_rows"] == 10
+    assert evaluate([str(run.folder)])[str(run.folder)][
+        "general_bits_per_character"
+    ] == pytest.approx(found["tuned"], rel=1e-4)
+
+
+def test_a_few_passages_have_no_interval(
+    tiny_gpt: Path, recipe_file: RecipeFile, tmp_path: Path
+) -> None:
+    file = tmp_path / "general.txt"
+    file.write_text("\n".join(WORDS), encoding="utf-8")
+    run = kft.finetune(recipe_file(tiny_gpt, ROWS, {**KEYS, "evaluate.general_text": str(file)}))
+    assert run.result["forgetting"]["sentence"].startswith("too few passages to tell (6)")
+    assert str(file) in (run.folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_file_that_has_gone_costs_the_other_numbers_nothing(
+    tiny_gpt: Path, recipe_file: RecipeFile, tmp_path: Path
+) -> None:
+    file = tmp_path / "general.txt"
+    file.write_text("\n".join(f"{WORDS[at % 6]} {at}" for at in range(12)), encoding="utf-8")
+    run = kft.finetune(recipe_file(tiny_gpt, ROWS, {**KEYS, "evaluate.general_text": str(file)}))
+    file.unlink()
+    found = run.evaluate()
+    assert found["eval_loss"] == pytest.approx(run.result["tuned"]["eval_loss"], rel=1e-4)
+    assert "general_bits_per_character" not in found
+
+
+def test_it_is_told_where_no_rows_are_held_out(
+    tiny_gpt: Path, recipe_file: RecipeFile, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = recipe_file(tiny_gpt, ROWS, {**KEYS, "data.eval_fraction": 0.0})
+    assert run_words(["finetune", str(recipe)]) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    folder = recipe.parent / "run"
+    sentence = json.loads((folder / "result.json").read_text("utf-8"))["forgetting"]["sentence"]
+    assert f"forgetting: {sentence}" in told
+    assert sentence in (folder / "adapter/README.md").read_text("utf-8").replace("\\", "")
+
+
+def test_a_model_that_came_apart_has_a_report(
+    tiny_gpt: Path, recipe_file: RecipeFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def apart(name: str, base: SumStatistic, tuned: SumStatistic, **options: Any) -> Any:
+        return forgetting(name, base, replace(tuned, rows=tuned.rows * float("nan")), **options)
+
+    monkeypatch.setattr("kft.api.before_after.forgetting", apart)
+    run = kft.finetune(recipe_file(tiny_gpt, ROWS, KEYS))
+    assert run.result["forgetting"]["tuned"] is None
+    page = (run.folder / "report.html").read_text(encoding="utf-8")
+    assert "학습한 모델이 일반 글의 확률을 내지 못합니다" in page
 
 
 def test_no_more_rows_of_a_file_than_are_said(
@@ -92,7 +159,7 @@ def test_none_is_measured_where_none_is_asked_for(tiny_gpt: Path, recipe_file: R
     run = kft.finetune(recipe_file(tiny_gpt, ROWS, {**KEYS, "evaluate.general_text": None}))
     assert "forgetting" not in run.result
     page = (run.folder / "report.html").read_text(encoding="utf-8")
-    assert "일반 한국어를 잊었나요?" not in page
+    assert "알던 것을 잊었나요?" not in page
 
 
 def test_models_are_compared_by_it(
@@ -117,7 +184,7 @@ def test_models_are_compared_by_it(
     assert run_words(["report", tuned, str(other.folder)]) == 0
     page = Path(capsys.readouterr().out.strip().splitlines()[-1]).read_text(encoding="utf-8")
     assert "Loss on general text" in page
-    assert f"({own['share']:+.1%})" in page
+    assert f"({percent(own['share'])})" in page
 
 
 def test_training_that_ruins_a_model_is_told(

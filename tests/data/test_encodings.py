@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,6 +86,22 @@ def test_characters_on_the_border_of_two_chunks(
         monkeypatch.setattr(encodings, "_CHUNK_BYTES", size)
         encodings._KNOWN.clear()
         assert text_encoding(path) == encoding
+
+
+def test_a_file_that_grows_while_it_is_looked_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(KOREAN.encode())
+    look = encodings._found_encoding
+
+    def grows(file: Any) -> str:
+        found = look(file)
+        path.write_bytes((KOREAN * 2).encode())
+        return found
+
+    monkeypatch.setattr(encodings, "_found_encoding", grows)
+    assert text_encoding(path) == "utf-8"
 
 
 def test_nul_far_behind(tmp_path: Path) -> None:

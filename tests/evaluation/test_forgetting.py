@@ -8,8 +8,10 @@ from unicodedata import is_normalized
 import numpy as np
 import pytest
 
-from kft.evaluation.forgetting import MUCH, forgetting, forgot_much, general_texts
+from kft.evaluation.forgetting import MUCH, forgetting, forgot_much, general_texts, of_passages
 from kft.evaluation.metrics.language_modelling import bits_per_character
+from kft.evaluation.metrics.statistic import value
+from kft.tasks.task import Example
 
 TEXTS = ["가나다라마바사아자차"] * 12
 
@@ -73,6 +75,26 @@ def test_a_few_passages_tell_nothing() -> None:
     assert "outcome" not in found
     assert found["is_much"] is False
     assert str(found["sentence"]).startswith("too few passages to tell (9)")
+
+
+def test_a_model_without_likelihoods_has_forgotten_everything() -> None:
+    found = told([4.0] * 12, [float("nan"), *[4.0] * 11])
+    assert found["is_much"] is True
+    assert str(found["sentence"]).startswith("general text has no likelihood any more")
+    [warning] = forgot_much(found)
+    assert warning.what == "The tuned model gives general text no likelihood at all"
+
+
+def test_a_passage_in_parts_is_one_passage() -> None:
+    parts = [
+        Example([1], [1], place, text)
+        for place, text in (("a:1", "가나"), ("a:1", "다라마"), ("a:2", "바"))
+    ]
+    rows = {"totals": [2 * log(2), 3 * log(2), 4 * log(2)], "counts": [2.0, 2.0, 1.0]}
+    whole = of_passages("bits_per_character", parts, rows)
+    assert whole.num_rows == 2
+    assert value(whole) == pytest.approx(9 / 6)  # nine bits for six characters
+    assert value(of_passages("eval_loss", parts, rows)) == pytest.approx(9 * log(2) / 5)
 
 
 def test_a_warning_only_where_much_is_lost() -> None:
