@@ -63,6 +63,8 @@ def evaluate(
     Raises:
         KftError: If a model or the data can't be used.
     """
+    for place in places:
+        _require_place(Path(place))
     runs = [place for place in places if is_run(Path(place))]
     if data is None and not runs:
         raise UsageError(
@@ -70,6 +72,7 @@ def evaluate(
             expected="`--data FILE`, or a run folder whose held-out rows are used",
         )
     recipe = run_recipe(Path(runs[0])) if runs else None
+    _require_one_task(runs)
     if data is None:
         require_same_rows(Path(runs[0]))
     results: dict[str, dict[str, Any]] = {}
@@ -91,6 +94,27 @@ def evaluate(
             found = differences(first, measured)
             results[place]["against"] = {"model": next(iter(results)), "differences": found}
     return results
+
+
+def _require_place(path: Path) -> None:
+    """A name below a folder that is here is no name on the hub."""
+    if len(path.parts) > 1 and path.parent.is_dir() and not path.exists():
+        raise UsageError(
+            f"There is no `{path}`",
+            where=str(path.parent),
+            expected="a run, an adapter or a checkpoint's folder",
+        )
+
+
+def _require_one_task(runs: Sequence[str]) -> None:
+    tasks = [run_recipe(Path(run)).task for run in runs]
+    for run, task in zip(runs, tasks, strict=True):
+        if task != tasks[0]:
+            raise UsageError(
+                "Models of different tasks can't be measured on the same rows",
+                where=run,
+                expected=f"`task: {tasks[0]}`, as of `{runs[0]}`; it has `task: {task}`",
+            )
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,14 @@ def general_records(recipe: Recipe) -> list[Record]:
         texts = enumerate(general_texts(), 1)
         return [Record(text=text, place=f"general_ko.txt:{line}") for line, text in texts]
     section = DataSection(train=asked, format="text")
-    side = read_side(resolve_files(asked, KEY), section, "answer", most=MOST_PASSAGES)
+    files = resolve_files(asked, KEY)
+    try:
+        side = read_side(files, section, "answer", most=MOST_PASSAGES)
+    except DataError as error:  # whose hint is for the keys of `data`
+        hint = f"`{KEY}` takes running text: a txt file, or rows with a column `text`."
+        raise DataError(
+            error.what, where=error.where, expected=error.expected, hint=hint
+        ) from error
     if not side.records:
         raise DataError("No passage to measure", where=asked, expected=f"text, for `{KEY}`")
     return list(islice(side.records, MOST_PASSAGES))

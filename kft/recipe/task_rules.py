@@ -60,6 +60,14 @@ def prefix_has_a_prompt(recipe: Recipe) -> Iterator[Conflict]:
 def general_text_needs_a_language_model(recipe: Recipe) -> Iterator[Conflict]:
     """A model that labels texts has no likelihood of a general one."""
     asked = recipe.evaluate.general_text
+    if asked == "none":
+        yield Conflict(
+            "evaluate.general_text",
+            "Invalid value for `evaluate.general_text`, got `none`",
+            "`auto`, `null` or a file of running text",
+            "`null` measures none.",
+        )
+        return
     if asked in (None, "auto") or recipe.task in ("causal_lm", "masked_lm"):
         return
     yield Conflict(

@@ -15,6 +15,7 @@ from kft.api.evaluate import Measured, differences, measure_opened
 from kft.api.evaluate import evaluate as evaluate_places
 from kft.api.opened import open_model
 from kft.cli.main import run_words
+from kft.errors import UsageError
 
 if TYPE_CHECKING:
     from conftest import RecipeFile
@@ -155,3 +156,27 @@ def test_copies_are_looked_up_among_a_runs_own_training_answers(
     base, one, two = str(tiny_gpt), str(first.folder), str(other.folder)
     found = evaluate_places([one, two, base])
     assert [("memorised" in found[place]) for place in (one, two, base)] == [True, False, True]
+
+
+def test_runs_of_different_tasks_are_refused_before_anything_loads(
+    run: kft.Run,
+    tiny_bert: Path,
+    recipe_file: RecipeFile,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [{"text": WORDS[at % 6], "label": at % 2} for at in range(40)]
+    keys = {"task": "sequence_classification", "export.merge": False, "train.max_steps": 1}
+    keys["output_dir"] = str(tmp_path / "labels")
+    labels = kft.finetune(recipe_file(tiny_bert, rows, keys, name="labels.yaml"))
+    monkeypatch.setattr("kft.api.evaluate.open_model", lambda *_, **__: pytest.fail("loaded"))
+    for first, second in ((run, labels), (labels, run)):
+        with pytest.raises(UsageError, match="different tasks"):
+            evaluate_places([str(first.folder), str(second.folder)])
+
+
+def test_a_folder_that_is_not_there_is_said_at_once(run: kft.Run) -> None:
+    missing = str(run.folder.parent / "nothing")
+    for places in ([missing], [str(run.folder), missing]):
+        with pytest.raises(UsageError, match=r"There is no `.*nothing`"):
+            evaluate_places(places)

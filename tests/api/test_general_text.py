@@ -223,6 +223,18 @@ def test_a_file_that_is_not_there_stops_before_training(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_file_of_other_columns_and_a_wrong_word_say_what_to_do(
+    tiny_gpt: Path, recipe_file: RecipeFile, tmp_path: Path
+) -> None:
+    file = tmp_path / "general.csv"
+    file.write_text("a,b\n봄,여름\n", encoding="utf-8")
+    recipe = recipe_file(tiny_gpt, ROWS, {**KEYS, "evaluate.general_text": str(file)})
+    with pytest.raises(DataError, match="takes running text"):
+        kft.check(recipe)
+    with pytest.raises(RecipeError, match="`null` measures none"):
+        kft.check(recipe, {"evaluate.general_text": "none"})
+
+
 def test_a_model_that_labels_has_no_such_text(
     tiny_bert: Path, recipe_file: RecipeFile, tmp_path: Path
 ) -> None:
