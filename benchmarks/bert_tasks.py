@@ -225,8 +225,7 @@ def page(found: dict[str, Any]) -> str:
         "# A small BERT: four tasks, and as a decoder",
         "",
         "A Korean BERT of 5.3 million parameters, pre-trained on movie reviews, tuned by the recipes "
-        f"of this repository; seeds {', '.join(map(str, SEEDS))}, mean and standard deviation (the last "
-        "column says of how many runs where some are still to come). "
+        f"of this repository; seeds {', '.join(map(str, SEEDS))}, mean and standard deviation. "
         "*Commonest* answers with the commonest label (for a regression with the mean); *frozen* is a "
         "linear head fitted until it converges on the vectors of the encoder as it came. The learning "
         "rates were set beforehand, 2e-3 for adapters and 5e-4 for all weights; those of pairs of sentences "
