@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from kft.api.dataset import prepare_held_out, trained_renderer
-from kft.api.general_text import general_examples
+from kft.api.general_text import KEY, general_examples
 from kft.api.measuring import (
     Look,
     answer_rows,
@@ -24,6 +24,7 @@ from kft.api.opened import Opened, is_run, open_model, run_recipe
 from kft.api.preflight import with_labels
 from kft.api.records import read_records
 from kft.data.content import same_content
+from kft.data.files import resolve_files
 from kft.data.left_out import LeftOut
 from kft.data.templates import TemplateRenderer
 from kft.errors import DataError, UsageError
@@ -33,6 +34,7 @@ from kft.evaluation.metrics.statistic import Statistic, value
 from kft.models.architecture import num_positions
 from kft.models.attention import use_document_attention
 from kft.models.decoders import is_prefix
+from kft.models.loader import check_name
 from kft.models.logits import logits_from
 from kft.recipe.schema import DataSection, ModelSection, Recipe
 from kft.tasks.inputs import plain_model
@@ -64,7 +66,7 @@ def evaluate(
         KftError: If a model or the data can't be used.
     """
     for place in places:
-        _require_place(Path(place))
+        check_name(place, "`kft evaluate`")
     runs = [place for place in places if is_run(Path(place))]
     if data is None and not runs:
         raise UsageError(
@@ -94,16 +96,6 @@ def evaluate(
             found = differences(first, measured)
             results[place]["against"] = {"model": next(iter(results)), "differences": found}
     return results
-
-
-def _require_place(path: Path) -> None:
-    """A name below a folder that is here is no name on the hub."""
-    if len(path.parts) > 1 and path.parent.is_dir() and not path.exists():
-        raise UsageError(
-            f"There is no `{path}`",
-            where=str(path.parent),
-            expected="a run, an adapter or a checkpoint's folder",
-        )
 
 
 def _require_one_task(runs: Sequence[str]) -> None:
@@ -156,9 +148,7 @@ def _compared(
     here = {
         name: statistic
         for name, statistic in first.items()
-        if name not in left_out
-        and name in other
-        and other[name].num_rows == statistic.num_rows  # not cut into parts by one alone
+        if name not in left_out and name in other
     }
     return {name: asdict(found) for name, found in compare(here, other).items()}
 
@@ -245,10 +235,13 @@ def _general(
     renderer: TemplateRenderer,
     positions: int | None,
 ) -> list[Example]:
-    """The general passages; none where the recipe's own file is not there any more."""
+    """The general passages; none where the recipe's own text is not there any more."""
     asked = recipe.evaluate.general_text
-    if asked not in (None, "auto") and not Path(asked).exists():
-        return []
+    if asked not in (None, "auto"):
+        try:
+            resolve_files(asked, KEY)
+        except DataError:
+            return []
     return general_examples(recipe, task, opened.tokenizer, renderer, positions)
 
 

@@ -11,6 +11,7 @@ from kft.data.record_store import read_side
 from kft.data.templates import TemplateRenderer
 from kft.errors import DataError
 from kft.evaluation.forgetting import general_texts
+from kft.recipe.metric_rules import GENERAL_METRIC
 from kft.recipe.schema import DataSection, Recipe
 from kft.tasks.task import IGNORE_INDEX, EncodeOptions, Example, Record, Task
 
@@ -20,11 +21,6 @@ MOST_PASSAGES = 256
 KEY = "evaluate.general_text"
 
 
-def general_metric(task: str) -> str | None:
-    """What general text is measured by; ``None`` where a model of the task writes none."""
-    return {"causal_lm": "bits_per_character", "masked_lm": "eval_loss"}.get(task)
-
-
 def general_records(recipe: Recipe) -> list[Record]:
     """The passages; none where none are asked for, or the task has no language model.
 
@@ -32,7 +28,7 @@ def general_records(recipe: Recipe) -> list[Record]:
         DataError: If the recipe's file can't be read, or holds no text.
     """
     asked = recipe.evaluate.general_text
-    if asked is None or general_metric(recipe.task) is None:
+    if asked is None or recipe.task not in GENERAL_METRIC:
         return []
     if asked == "auto":
         texts = enumerate(general_texts(), 1)

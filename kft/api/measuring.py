@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from kft.api.dataset import prompt_text
-from kft.api.general_text import general_metric
 from kft.evaluation.choice import MEMORY, Choice, RowFacts, choose_metrics
 from kft.evaluation.forgetting import of_passages
 from kft.evaluation.held_out import HeldOut, Measurement, measure
@@ -19,6 +18,7 @@ from kft.evaluation.metrics.generations import Generation, answer_hash
 from kft.evaluation.metrics.statistic import Statistic, value
 from kft.models.generation import generate_answers
 from kft.recipe.evaluate_section import EvaluateSection
+from kft.recipe.metric_rules import GENERAL_METRIC
 from kft.tasks.task import Example, Record, Renderer, Task
 
 _GENERAL_AT_ONCE = 4
@@ -155,7 +155,7 @@ def measure_general(
     rows: Rows, module: Any, tokenizer: Any, device: torch.device
 ) -> dict[str, Statistic]:
     """The same model's metric of the general passages, by name; empty when there are none."""
-    name = general_metric(rows.task.name)
+    name = GENERAL_METRIC.get(rows.task.name)
     if name is None:
         return {}
     each = min(rows.section.per_device_eval_batch_size, _GENERAL_AT_ONCE)

@@ -55,6 +55,9 @@ METRIC_NAMES: Mapping[str, tuple[str, ...]] = {
 }
 """Names by what a metric is computed from; :mod:`kft.evaluation.metrics` computes them."""
 
+GENERAL_METRIC: Mapping[str, str] = {"causal_lm": "bits_per_character", "masked_lm": "eval_loss"}
+"""Task -> what ``evaluate.general_text`` is measured by; models of other tasks write no text."""
+
 GENERATED = ("texts", "generations")
 """What is computed from generated answers, so not while training."""
 

@@ -7,6 +7,7 @@ from typing import get_args
 
 from kft.recipe.conflict import Conflict
 from kft.recipe.keys import one_of
+from kft.recipe.metric_rules import GENERAL_METRIC
 from kft.recipe.schema import Format, Recipe, TaskName
 
 _FORMATS_OF_TASK: dict[str, frozenset[str]] = {
@@ -68,13 +69,13 @@ def general_text_needs_a_language_model(recipe: Recipe) -> Iterator[Conflict]:
             "`null` measures none.",
         )
         return
-    if asked in (None, "auto") or recipe.task in ("causal_lm", "masked_lm"):
+    if asked in (None, "auto") or recipe.task in GENERAL_METRIC:
         return
     yield Conflict(
         "evaluate.general_text",
         f"`evaluate.general_text` can't be measured with `task: {recipe.task}`, whose model "
         "writes no text",
-        "`task` `causal_lm` or `masked_lm`",
+        f"`task` {one_of(list(GENERAL_METRIC))}",
         "Leave `evaluate.general_text` out.",
     )
 

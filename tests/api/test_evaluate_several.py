@@ -15,7 +15,7 @@ from kft.api.evaluate import Measured, differences, measure_opened
 from kft.api.evaluate import evaluate as evaluate_places
 from kft.api.opened import open_model
 from kft.cli.main import run_words
-from kft.errors import UsageError
+from kft.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from conftest import RecipeFile
@@ -178,5 +178,5 @@ def test_runs_of_different_tasks_are_refused_before_anything_loads(
 def test_a_folder_that_is_not_there_is_said_at_once(run: kft.Run) -> None:
     missing = str(run.folder.parent / "nothing")
     for places in ([missing], [str(run.folder), missing]):
-        with pytest.raises(UsageError, match=r"There is no `.*nothing`"):
+        with pytest.raises(ModelError, match=r"There is no checkpoint folder `.*nothing`"):
             evaluate_places(places)

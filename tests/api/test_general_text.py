@@ -61,12 +61,13 @@ def test_a_run_says_what_it_cost(tiny_gpt: Path, recipe_file: RecipeFile, *, pac
 
 
 def test_a_file_of_the_users_own(tiny_gpt: Path, recipe_file: RecipeFile, tmp_path: Path) -> None:
-    file = tmp_path / "general.txt"
     lines = [f"{WORDS[at % 6]} {WORDS[at % 5]}" for at in range(30)]
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    run = kft.finetune(recipe_file(tiny_gpt, ROWS, {**KEYS, "evaluate.general_text": str(file)}))
+    (tmp_path / "general.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    named = str(tmp_path / "gen*.txt")
+    run = kft.finetune(recipe_file(tiny_gpt, ROWS, {**KEYS, "evaluate.general_text": named}))
     found = run.result["forgetting"]
-    assert (found["text"], found["num_rows"]) == (str(file), 30)
+    assert (found["text"], found["num_rows"]) == (named, 30)
+    assert run.evaluate()["general_bits_per_character"] == pytest.approx(found["tuned"], rel=1e-4)
     assert found["base"] == pytest.approx(plain_bits(tiny_gpt, lines), rel=1e-4)
 
 
