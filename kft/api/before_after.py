@@ -26,6 +26,7 @@ from kft.evaluation.held_out import Measurement
 from kft.evaluation.intervals import NUM_RESAMPLES
 from kft.evaluation.predictions import tag_rows
 from kft.models.architecture import num_positions
+from kft.train.weights import compute_with
 
 
 def choose_rows(loaded: Loaded) -> Rows:
@@ -54,8 +55,11 @@ def choose_rows(loaded: Loaded) -> Rows:
 def measure_held_out(loaded: Loaded, module: Any, rows: Rows) -> Measurement | None:
     """The model on the held-out rows; ``None`` when there are none."""
     unwrapped = loaded.accelerator.unwrap_model(module)
+    device = loaded.accelerator.device
     with loaded.accelerator.autocast():
-        return measure_rows(rows, unwrapped, loaded.tokenizer, loaded.accelerator.device)
+        return compute_with(
+            unwrapped, lambda: measure_rows(rows, unwrapped, loaded.tokenizer, device)
+        )
 
 
 def look_at(loaded: Loaded, module: Any, rows: Rows, measured: Measurement | None = None) -> Look:
@@ -70,8 +74,12 @@ def look_at(loaded: Loaded, module: Any, rows: Rows, measured: Measurement | Non
     measurement = measured or measure_held_out(loaded, module, rows)
     unwrapped, device = loaded.accelerator.unwrap_model(module), loaded.accelerator.device
     with loaded.accelerator.autocast():
-        generations = answer_rows(rows, loaded.model, loaded.tokenizer)
-        general = measure_general(rows, unwrapped, loaded.tokenizer, device)
+        generations = compute_with(
+            unwrapped, lambda: answer_rows(rows, loaded.model, loaded.tokenizer)
+        )
+        general = compute_with(
+            unwrapped, lambda: measure_general(rows, unwrapped, loaded.tokenizer, device)
+        )
     return put_together(rows, measurement, generations, general)
 
 

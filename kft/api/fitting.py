@@ -27,16 +27,15 @@ FEWEST_FOR_A_GAP = 50
 
 
 def fit_of(
-    loaded: Loaded, module: Any, rows: Rows, folder: Path, looks: tuple[Look, Look]
+    rows: Rows, folder: Path, looks: tuple[Look, Look], seen: Measurement | None
 ) -> dict[str, Any]:
     """The verdict on a run's fit, for ``result.json``.
 
     Args:
-        loaded: The run's model and data.
-        module: The model with its loss inside, as it is saved.
         rows: The held-out rows.
         folder: The run folder with its log.
         looks: The base model and the tuned one on the held-out rows.
+        seen: The tuned one on some training rows.
 
     Returns:
         ``verdict``, ``reason``, ``best_step``, ``signal``, ``numbers``, and under
@@ -46,7 +45,6 @@ def fit_of(
     if tuned.measurement is None:
         return {}
     log = read_log(folder)
-    seen = measure_training_rows(loaded, module, rows)
     verdict = fit_verdict(
         [(line["step"], line["loss"]) for line in log if line.get("loss") is not None],
         [(line["step"], line["eval_loss"]) for line in log if line.get("eval_loss") is not None],

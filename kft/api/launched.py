@@ -7,13 +7,8 @@ import os
 _SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 _RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 _LOCAL_RANKS = ("LOCAL_RANK", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK")
-_SHARDED = {
-    "ACCELERATE_USE_FSDP": (
-        "FSDP",
-        "steps and checkpoints of sharded weights are there, measuring and generating with them "
-        "isn't; on CPUs accelerate would run none",
-    ),
-    "ACCELERATE_USE_DEEPSPEED": ("DeepSpeed", "its ZeRO stages were never run with kft"),
+_OTHERS = {
+    "ACCELERATE_USE_DEEPSPEED": ("DeepSpeed", "FSDP2 shares the same things as its ZeRO stage 3"),
     "ACCELERATE_USE_MEGATRON_LM": ("Megatron-LM", "it takes models of its own"),
     "ACCELERATE_USE_PARALLELISM_CONFIG": (
         "A parallelism configuration",
@@ -51,12 +46,22 @@ def repeats_another() -> bool:
     return launched_rank() > 0 and _number(_LOCAL_RANKS, 0) > 0
 
 
-def sharding_asked() -> tuple[str, str] | None:
-    """The strategy other than DDP that ``accelerate launch`` was told to use; why kft doesn't."""
-    for variable, told in _SHARDED.items():
-        if os.environ.get(variable, "").lower() in {"1", "true", "yes"}:
+def refused_strategy() -> tuple[str, str] | None:
+    """What ``accelerate launch`` was told to use that kft doesn't, and why; ``None``: nothing."""
+    for variable, told in _OTHERS.items():
+        if says_yes(variable):
             return told
     return None
+
+
+def fsdp_asked() -> bool:
+    """Whether ``accelerate launch`` was told to share the weights among the processes."""
+    return says_yes("ACCELERATE_USE_FSDP")
+
+
+def says_yes(variable: str) -> bool:
+    """Whether an environment variable is set to what accelerate takes for a yes."""
+    return os.environ.get(variable, "").lower() in {"1", "true", "t", "yes", "y", "on"}
 
 
 def lacks_address() -> bool:

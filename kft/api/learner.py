@@ -9,6 +9,7 @@ import torch
 
 from kft.api.observer import Observer
 from kft.api.plan import wants_packing
+from kft.api.ranks import Ranks
 from kft.errors import Finding
 from kft.models.activations import fuse_activations
 from kft.models.adapters import add_adapter, count_parameters
@@ -46,7 +47,7 @@ def load_learner(
     tokenizer: Any,
     head: HeadOptions,
     weights: torch.dtype,
-    device: torch.device,
+    ranks: Ranks,
     observer: Observer,
 ) -> Learner:
     """Load the checkpoint's weights and add what is trained.
@@ -57,7 +58,8 @@ def load_learner(
         tokenizer: The model's.
         head: What the last layer is to say.
         weights: Precision in which the weights are held.
-        device: Where they go.
+        ranks: Whose device they go to; where ranks share them, from the CPU's memory, a block at
+            a time, as they are prepared.
         observer: Told of a new head, of weights without a place, and of rows that can't be packed.
 
     Raises:
@@ -73,8 +75,14 @@ def load_learner(
                 where="`model.trust_remote_code`",
             )
         )
+    device = ranks.accelerator.device
     model, new, left = load_model_with_head(
-        recipe.model, auto_class=task.auto_class, dtype=weights, device=device, head=head
+        recipe.model,
+        auto_class=task.auto_class,
+        dtype=weights,
+        device=torch.device("cpu") if ranks.share_weights else device,
+        head=head,
+        shared=ranks.share_weights,
     )
     told = head_finding(model, new, head)
     for finding in [*left, *([told] if told else [])]:

@@ -129,7 +129,7 @@ def load(
     if recipe.adapter.method == "full":
         weights = torch.float32
     head = head_options(recipe, records, task)
-    learner = load_learner(recipe, task, tokenizer, head, weights, device, observer)
+    learner = load_learner(recipe, task, tokenizer, head, weights, ranks, observer)
     model = learner.model
     choices = {
         "train.precision": dtype_name(dtype),
@@ -155,9 +155,10 @@ def _facts(loaded: Loaded) -> dict[str, str]:
     recipe, data, ranks = loaded.recipe, loaded.data, loaded.ranks
     trainable, total = count_parameters(loaded.model)
     device = f"{device_name(ranks.accelerator.device)}, {dtype_name(loaded.dtype)}"
+    shared = ", weights shared (FSDP2)" if ranks.share_weights else ""
     return {
         "model": f"{recipe.model.name_or_path} ({total:,} parameters, {trainable:,} trained)",
-        "device": device if ranks.number == 1 else f"{ranks.number} x {device}",
+        "device": device if ranks.number == 1 else f"{ranks.number} x {device}{shared}",
         "rows": f"{len(data.train.examples):,} to train on, "
         f"{len(data.held_out.examples):,} held out",
         "format": loaded.records.layout.note,

@@ -29,8 +29,9 @@ from kft.api.launched import (
     num_joined,
     num_launched,
     num_local,
-    sharding_asked,
+    refused_strategy,
 )
+from kft.api.sharding import fsdp_plugin, require_in_force
 from kft.errors import DataError, KftError, TrainError, UsageError
 from kft.models.precision import compute_dtype
 from kft.recipe.schema import Recipe
@@ -40,7 +41,12 @@ T = TypeVar("T")
 LONGEST_WAIT = timedelta(hours=24)
 """Others wait while the main rank evaluates; a process that died is noticed at once anyway."""
 
-_CONNECTED = {DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU}
+_CONNECTED = {
+    DistributedType.NO,
+    DistributedType.MULTI_CPU,
+    DistributedType.MULTI_GPU,
+    DistributedType.FSDP,
+}
 _LOST = ("gloo", "Connection closed", "Connection reset", "NCCL")
 
 
@@ -56,6 +62,7 @@ class Ranks:
         self.number: int = accelerator.num_processes
         self.rank: int = accelerator.process_index
         self.is_main = self.rank == 0
+        self.share_weights = accelerator.distributed_type == DistributedType.FSDP
         self._is_over = False
 
     def together(self, work: Callable[[], T]) -> T:
@@ -93,6 +100,14 @@ class Ranks:
         if self.number == 1:
             return work()
         return self.together(work if self.is_main else _nothing)
+
+    def with_model(self, work: Callable[[], T]) -> T | None:
+        """Compute with the model: on the main rank, and on all where they share its weights.
+
+        Those need each other in every layer, so none can be told of another's error: the launcher
+        ends them.
+        """
+        return work() if self.share_weights else self.by_main(work)
 
     def from_main(self, value: T) -> T:
         """The main rank's value, on every rank; small, and can be pickled."""
@@ -175,12 +190,12 @@ def connect(recipe: Recipe) -> Ranks:
         UsageError: If processes were launched that are not connected, or if a strategy was asked
             for that kft does not run.
     """
-    asked = sharding_asked()
+    asked = refused_strategy()
     if asked is not None:
         raise UsageError(
-            f"{asked[0]} was asked for, and kft trains with DDP only: {asked[1]}",
+            f"{asked[0]} was asked for, and kft trains with DDP or FSDP2: {asked[1]}",
             where="`accelerate launch`",
-            expected="a model that fits on each device; `adapter.method: qlora` makes it smaller",
+            expected="DDP where the model fits on each device, else `--use_fsdp --fsdp_version 2`",
             hint="`torchrun --nproc-per-node 2 -m kft finetune ...` starts 2 processes with DDP.",
         )
     if lacks_address():
@@ -190,11 +205,13 @@ def connect(recipe: Recipe) -> Ranks:
         _require_devices()
     dtype = compute_dtype(recipe.train.precision, device)
     mixed = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
+    plugin = fsdp_plugin(recipe, dtype)
     # accelerate keeps the first precision of a process; a notebook may run with another next.
     AcceleratorState._reset_state()
     accelerator = Accelerator(
         mixed_precision=mixed,
         cpu=device.type == "cpu",
+        fsdp_plugin=plugin,
         # Not from the environment: it would divide the loss once more.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[
@@ -205,6 +222,8 @@ def connect(recipe: Recipe) -> Ranks:
         ],
     )
     _require_connected(accelerator)
+    if plugin is not None:
+        require_in_force(accelerator)
     return Ranks(accelerator)
 
 
@@ -241,7 +260,7 @@ def _require_connected(accelerator: Accelerator) -> None:
     if accelerator.distributed_type not in _CONNECTED:
         raise UsageError(
             f"accelerate chose `{accelerator.distributed_type}`, which kft doesn't run",
-            expected="DDP on CPUs or on CUDA devices",
+            expected="DDP on CPUs or on CUDA devices, or FSDP2 on these",
         )
 
 

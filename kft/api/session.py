@@ -2,52 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from accelerate.utils import set_seed
 
-from kft.api.before_after import choose_rows, compared, look_at, samples_of, write_rows
+from kft.api.before_after import choose_rows, look_at
 from kft.api.begun import MADE_TOKENIZER, Begun, begun
-from kft.api.cards import write_run_card
-from kft.api.fitting import fit_of
+from kft.api.concluding import conclude
 from kft.api.loaded import Loaded, load
-from kft.api.measuring import Look, Rows
-from kft.api.memory import memory_facts
-from kft.api.merge import NUM_ROWS, export_full, has_room, merge, verification_batches
-from kft.api.mistakes import mistakes_of
+from kft.api.measuring import Rows
 from kft.api.observer import Observer, Silent
-from kft.api.paths import absolute
-from kft.api.preflight import head_options
 from kft.api.ranks import Ranks, connect, lost_rank
-from kft.api.report import write_report
 from kft.api.resuming import last_checkpoint, require_same_run
 from kft.api.run_folder import (
-    base_record,
     create,
     environment,
     free_folder,
     full_disk,
-    write_json,
     write_traceback,
 )
 from kft.api.run_lock import RunLock
 from kft.api.stepping import Steps
-from kft.api.token_report import count_tokens, step_findings
+from kft.api.token_report import step_findings
 from kft.api.training import idle_ranks, prepare_training, train_and_save
 from kft.api.watching import Watch
-from kft.errors import DataError, ExportError, Finding, KftError, ModelError, UsageError
-from kft.evaluation.forgetting import forgot_much
-from kft.models.adapters import count_parameters
-from kft.models.saved_adapter import save_adapter
+from kft.errors import KftError, UsageError
 from kft.recipe.schema import Recipe
 from kft.train.allocator import return_freed_memory
 from kft.train.checkpoint import load_checkpoint
 from kft.train.loop import StepStats
-from kft.train.runlog import cut_log, peak_memory_bytes
+from kft.train.runlog import cut_log
 
 
 def run_steps(
@@ -133,7 +119,7 @@ def _run_steps(
     for finding in few_steps:
         observer.finding(finding)
     observer.stage("measuring the base model")
-    base = ranks.by_main(lambda: look_at(loaded, training.bare, rows))
+    base = ranks.with_model(lambda: look_at(loaded, training.bare, rows))
     if base is not None:
         observer.evaluation("base", base.result)
     ranks.by_main(lambda: _create(loaded, lock, goes_on=goes_on, resume=resume))
@@ -153,8 +139,8 @@ def _run_steps(
     for stats in train_and_save(steps, folder, watch, first_step):
         step = stats.step
         yield stats
-    if base is not None:  # the other ranks are done
-        _conclude(steps, watch, (rows, base), few_steps, step)
+    if base is not None:  # else this rank is done
+        conclude(steps, watch, (rows, base), few_steps, step)
 
 
 def _load(
@@ -176,7 +162,8 @@ def _create(loaded: Loaded, lock: RunLock, *, goes_on: bool, resume: bool) -> No
         free_folder(recipe.output_dir, resumed=resume)  # nobody made it meanwhile
     device, files = loaded.accelerator.device, loaded.records.files_sha256
     told = environment(recipe, device, loaded.choices, files)
-    create(folder, recipe, {**told, "ranks": loaded.begun_with, "ranks_now": ranks.number})
+    told |= {"ranks": loaded.begun_with, "ranks_now": ranks.number}
+    create(folder, recipe, {**told, "sharded": ranks.share_weights})
     if recipe.model.tokenizer == "train" and not goes_on:
         loaded.tokenizer.save_pretrained(str(folder / MADE_TOKENIZER))
 
@@ -186,109 +173,5 @@ def _go_on_from(checkpoint: tuple[Path, int], steps: Steps, watch: Watch) -> Non
     folder, training, loaded = checkpoint[0], steps.training, steps.loaded
     load_checkpoint(folder, training.bare, training.optimizer, loaded.accelerator.scaler)
     steps.go_on_from(*checkpoint, watch.folder)
-    if loaded.ranks.is_main:
+    if loaded.ranks.is_main or loaded.ranks.share_weights:
         watch.go_on_from(folder)
-
-
-def _conclude(
-    steps: Steps,
-    watch: Watch,
-    before: tuple[Rows, Look],
-    few_steps: Sequence[Finding],
-    step: int,
-) -> None:
-    """After the last step, on the main rank: save, measure, export."""
-    loaded, training = steps.loaded, steps.training
-    folder, observer, (rows, base) = watch.folder, watch.observer, before
-    result: dict[str, Any] = {"steps": step, "train_seconds": watch.train_seconds}
-    observer.stage("saving")
-    result["best"] = watch.settle(step)
-    save_trained(loaded, folder)
-    observer.stage("measuring the tuned model")
-    known = watch.last(step) if result["best"].get("step") == step else None
-    tuned = look_at(loaded, training.bare, rows, known)
-    result |= compared(rows, base, tuned, seed=loaded.recipe.train.seed)
-    lost = forgot_much(result.get("forgetting", {}))
-    for finding in lost:
-        observer.finding(finding)
-    told = (*loaded.data.findings, *few_steps, *steps.findings, *lost)
-    result["findings"] = [str(finding) for finding in told]
-    result["fit"] = fit_of(loaded, training.bare, rows, folder, (base, tuned))
-    result |= _facts(loaded)
-    samples = samples_of(rows, base, tuned)
-    result["samples"] = [asdict(sample) for sample in samples]
-    if base.measurement and tuned.measurement:
-        apart = loaded.data.held_out_records
-        result["mistakes"] = mistakes_of(rows, apart, base.measurement, tuned.measurement)
-        write_rows(folder / "held_out.jsonl", rows, base.measurement, tuned.measurement)
-    write_json(folder / "result.json", result)
-    observer.evaluation("tuned", result)
-    observer.facts(memory_facts(result))
-    observer.samples(samples)
-    try:
-        result["verification"] = _export(loaded, folder, observer)
-    except (DataError, ModelError, UsageError) as cause:  # exit code 2 is for before training
-        raise ExportError(cause.what, where=cause.where, expected=cause.expected) from cause
-    finally:  # also of a run whose model was refused
-        _write_pages(folder, loaded.recipe, result, observer)
-
-
-def _write_pages(folder: Path, recipe: Recipe, result: dict[str, Any], observer: Observer) -> None:
-    """The result, and what is made of it for people: the adapter's card and the report."""
-    write_json(folder / "result.json", result)
-    if recipe.adapter.method != "full":
-        write_run_card(folder, recipe, folder / "adapter")
-    observer.facts({"report": str(write_report(folder, recipe))})
-
-
-def save_trained(loaded: Loaded, folder: Path) -> None:
-    """Write ``adapter/``; the weights of ``method: full`` are written by the export."""
-    if loaded.recipe.adapter.method == "full":
-        return
-    target = folder / "adapter"
-    for config in loaded.model.peft_config.values():  # to be found from any folder
-        config.base_model_name_or_path = absolute(loaded.recipe.model.name_or_path)
-    save_adapter(loaded.model, target)
-    loaded.tokenizer.save_pretrained(str(target))
-    head = head_options(loaded.recipe, loaded.records, loaded.task)
-    write_json(target / "kft_base.json", base_record(loaded.recipe, loaded.dtype, head))
-
-
-def _facts(loaded: Loaded) -> dict[str, Any]:
-    """What of ``result.json`` is no measurement."""
-    trainable, total = count_parameters(loaded.model)
-    examples, dropped = loaded.data.train.examples, loaded.data.train.dropped
-    tokens = count_tokens(examples, answers_in_text=loaded.task.answers_in_text)
-    return {
-        "trainable_parameters": trainable,
-        "total_parameters": total,
-        "train_rows": len(examples),
-        "dropped_rows": {reason: rows.count for reason, rows in dropped.items()},
-        "tokens": tokens.summary(),
-        "peak_memory_bytes": peak_memory_bytes(loaded.accelerator.device),
-        "predicted_memory_bytes": loaded.memory.plan.total if loaded.memory else None,
-    }
-
-
-def _export(loaded: Loaded, folder: Path, observer: Observer) -> dict[str, Any]:
-    """Write and prove what the recipe's ``export`` asks for.
-
-    Returns:
-        The numbers of ``verification.json``, or why nothing was merged under ``skipped``.
-    """
-    recipe = loaded.recipe
-    if recipe.adapter.method == "full":
-        observer.stage("saving and verifying the model")
-        examples = (loaded.data.held_out.examples or loaded.data.train.examples)[:NUM_ROWS]
-        batches = verification_batches(loaded.task, examples, loaded.tokenizer.pad_token_id)
-        return export_full(loaded.model, loaded.tokenizer, recipe, folder, batches)
-    if recipe.export.merge is False:
-        return {"skipped": "`export.merge` is false"}
-    reason = has_room(count_parameters(loaded.model)[1], folder)
-    if recipe.export.merge == "auto" and reason is not None:
-        observer.finding(
-            Finding("warning", f"Not merged: {reason}", hint=f"`kft merge {folder}` does it later.")
-        )
-        return {"skipped": reason}
-    observer.stage("merging and verifying")
-    return merge(str(folder))[1]

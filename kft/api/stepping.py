@@ -23,6 +23,7 @@ from kft.train.loop import NotFiniteError, StepStats, train
 from kft.train.not_finite import Origin, find_origin
 from kft.train.optimizer import learning_rate_schedule
 from kft.train.runlog import read_log
+from kft.train.weights import compute_with
 
 _PLACES = 5
 """Rows that a message names."""
@@ -165,10 +166,12 @@ class Steps:
 
     def _not_finite(self, cause: NotFiniteError) -> TrainError:
         loaded = self.loaded
-        origin = find_origin(self.training.bare, cause.window, loaded.accelerator.device)
+        bare, device = self.training.bare, loaded.accelerator.device
+        origin = compute_with(bare, lambda: find_origin(bare, cause.window, device))
         examples, plan = loaded.data.train.examples, self.training.plan
         parts = share_of(loaded).of(list(window_parts(examples, plan, cause.step, self.rows)))
-        bad = [parts[batch][row].place for batch, row in origin.rows]
+        own = [(batch, row) for batch, row in origin.rows if batch < len(parts)]  # no spare ones
+        bad = [parts[batch][row].place for batch, row in own]
         places = list(dict.fromkeys(bad or [one.place for part in parts for one in part]))
         more = f" and {len(places) - _PLACES} more" if len(places) > _PLACES else ""
         return TrainError(
@@ -215,7 +218,8 @@ def training_windows(
 
 def share_of(loaded: Loaded) -> Share:
     """This rank's part of each window."""
-    return Share(loaded.ranks.rank, loaded.ranks.number)
+    ranks = loaded.ranks
+    return Share(ranks.rank, ranks.number, even=ranks.share_weights)
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

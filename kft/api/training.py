@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kft.api.loaded import Loaded
 from kft.api.plan import window_plan
+from kft.api.sharding import prepare_sharded
 from kft.api.stepping import Steps, Training
 from kft.api.stopping import StopSignal
 from kft.api.watching import Watch
@@ -39,8 +40,12 @@ def prepare_training(loaded: Loaded) -> Training:
     )
     way = logits_from(model, fast=recipe.train.fast_paths)
     module = loaded.task.with_loss(model, logits_from=way)
-    module, optimizer = loaded.accelerator.prepare(module, make_optimizer(model, recipe.train))
-    return Training(module, loaded.accelerator.unwrap_model(module), optimizer, plan)
+    accelerator, optimizer = loaded.accelerator, make_optimizer(model, recipe.train)
+    if loaded.ranks.share_weights:
+        module, optimizer = prepare_sharded(accelerator, module, optimizer)
+    else:
+        module, optimizer = accelerator.prepare(module, optimizer)
+    return Training(module, accelerator.unwrap_model(module), optimizer, plan)
 
 
 def idle_ranks(plan: WindowPlan, ranks: int) -> Iterator[Finding]:
@@ -77,14 +82,14 @@ def train_and_save(
             observer.step(record, plan.total_steps)
             is_last = stats.step == plan.total_steps
             if watch.is_due(stats.step, is_last=is_last):
-                ranks.by_main(partial(_see, watch, stats.step, log))
+                ranks.with_model(partial(watch.see, stats.step, log))
                 is_over = ranks.from_main(watch.is_over)
             # A signal that comes while the ranks agree is noted, and agreed on after the next step.
             signal = ranks.largest(stop.received or 0)
             due = _is_due(stats.step, recipe.train.save_steps)
             ends = (is_last or is_over) and recipe.train.save_steps is not None
             if due or ends or signal:
-                ranks.by_main(partial(_save, steps, watch, stats.step, log))
+                ranks.with_model(partial(_save, steps, watch, stats.step, log))
             if signal:
                 stop.received = signal
                 observer.finding(_stopped(folder, stats.step, plan.total_steps))
@@ -110,23 +115,20 @@ def _log(recipe: Recipe, folder: Path) -> RunLog:
     return RunLog(folder, Trackers(recipe.train.report_to, folder.name, folder, settings))
 
 
-def _see(watch: Watch, step: int, log: RunLog | None) -> None:
-    if log is not None:
-        watch.see(step, log)
-
-
 def _save(steps: Steps, watch: Watch, step: int, log: RunLog | None) -> None:
     loaded, training = steps.loaded, steps.training
     began = time.perf_counter()
+    state = state_of(training.bare, training.optimizer, loaded.accelerator.scaler)
+    if log is None:
+        return
     folder = save_checkpoint(
         watch.root,
         step,
-        state_of(training.bare, training.optimizer, loaded.accelerator.scaler),
+        state,
         keep=loaded.recipe.train.save_total_limit,
         progress={**watch.progress(), **steps.progress()},
     )
-    if log is not None:
-        log.write(checkpoint_record(step, time.perf_counter() - began, folder))
+    log.write(checkpoint_record(step, time.perf_counter() - began, folder))
 
 
 def _stopped(folder: Path, step: int, total_steps: int) -> Finding:

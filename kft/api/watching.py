@@ -22,6 +22,7 @@ from kft.train.checkpoint import (
     save_best,
 )
 from kft.train.runlog import RunLog
+from kft.train.weights import whole_weights
 
 
 class Watch:
@@ -71,22 +72,34 @@ class Watch:
         kept = checkpoint_progress(checkpoint)
         self.best.restore(kept)
         self._seconds_before = float(kept.get("train_seconds", 0.0))
-        drop_other_bests(self.root, self.best.step)
+        if self.loaded.ranks.is_main:
+            drop_other_bests(self.root, self.best.step)
 
     def is_due(self, step: int, *, is_last: bool) -> bool:
         """Whether it is time to evaluate."""
         return self.every is not None and (is_last or step % self.every == 0)
 
-    def see(self, step: int, log: RunLog) -> None:
-        """Evaluate, and keep the weights if they are the best so far."""
+    def see(self, step: int, log: RunLog | None) -> None:
+        """Evaluate, and keep the weights if they are the best so far.
+
+        Args:
+            step: The one that was just taken.
+            log: The main rank's; ``None`` on others, which write nothing.
+        """
         measured = measure_held_out(self.loaded, self.module, self.rows)
         if measured is None:
             return
-        log.write({"step": step, **measured.result})
+        if log is not None:
+            log.write({"step": step, **measured.result})
         self.observer.evaluation(f"step {step}", measured.result)
         self._last = (step, measured)
-        if self.best.see(step, measured.result[self.metric]):
-            save_best(self.root, step, self.module)
+        value = measured.result[self.metric]
+        if self.loaded.ranks.share_weights:  # all gather, or none
+            value = self.loaded.ranks.from_main(value)
+        if self.best.see(step, value):
+            weights = whole_weights(self.loaded.accelerator.unwrap_model(self.module))
+            if log is not None:
+                save_best(self.root, step, weights)
 
     def last(self, step: int) -> Measurement | None:
         """What was measured after that step, if it was the last evaluation."""

@@ -99,14 +99,24 @@ class Share:
     Args:
         rank: Counted from 0.
         ranks: How many there are.
+        even: All of them need equally many, because they compute each together.
 
     Example:
         >>> [Share(rank, 2).of(["long", "middle", "short"]) for rank in (0, 1)]
         [['long', 'short'], ['middle']]
+        >>> [Share(rank, 2, even=even).spares(3) for rank in (0, 1) for even in (False, True)]
+        [0, 0, 0, 1]
     """
 
     rank: int = 0
     ranks: int = 1
+    even: bool = False
+
+    def spares(self, num_parts: int) -> int:
+        """Micro-batches that a rank computes although nothing of them counts."""
+        own = len(range(self.rank, num_parts, self.ranks))
+        needed = -(-num_parts // self.ranks) if self.even else 1
+        return max(needed - own, 0)
 
     def of(self, parts: Sequence[Any]) -> list[Any]:
         """A rank's own parts."""
@@ -135,14 +145,16 @@ def make_windows(
         plan: Which of them belong to which step.
         collate: Makes one batch of a few examples, longest first.
         first_step: Counted from 1; later than 1 when a run goes on.
-        share: A rank's part of each window. Where none is left for it, it has a spare batch of
-            the shortest example.
+        share: A rank's part of each window. Where none is left for it, or too few, it has spare
+            batches of the shortest example.
         rows_per_batch: Cuts the same windows into smaller micro-batches than the plan's.
     """
     for step in range(first_step, plan.total_steps + 1):
         parts = list(window_parts(examples, plan, step, rows_per_batch))
         own = [collate(part) for part in share.of(parts)]
-        yield own or [replace(collate(parts[-1][-1:]), is_spare=True)]
+        for _ in range(share.spares(len(parts))):
+            own.append(replace(collate(parts[-1][-1:]), is_spare=True))
+        yield own
 
 
 def window_parts(

@@ -207,16 +207,12 @@ def _widen_saved_modules(adapted: Any, folder: str | Path) -> None:
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
     """Numbers of trainable and of all parameters; a 4-bit weight counts as its elements."""
-    trainable = total = 0
-    for parameter in model.parameters():
-        elements = _num_elements(parameter)
-        total += elements
-        if parameter.requires_grad:
-            trainable += elements
-    return trainable, total
-
-
-def _num_elements(parameter: torch.Tensor) -> int:
-    state = getattr(parameter, "quant_state", None)
-    shape = getattr(state, "shape", None)
-    return int(torch.Size(shape).numel()) if shape is not None else parameter.numel()
+    sizes: dict[nn.Parameter, int] = {}  # a tied one once
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            # A layer keeps the shape of its 4-bit weight where ranks share it.
+            state = getattr(module, "quant_state", None) if name == "weight" else None
+            shape = getattr(state, "shape", None)
+            sizes[parameter] = parameter.numel() if shape is None else torch.Size(shape).numel()
+    trained = sum(size for parameter, size in sizes.items() if parameter.requires_grad)
+    return trained, sum(sizes.values())

@@ -93,6 +93,7 @@ def load_model_with_head(
     dtype: torch.dtype,
     device: torch.device,
     head: HeadOptions | None = None,
+    shared: bool = False,
 ) -> tuple[Any, list[str], list[Finding]]:
     """The checkpoint's weights in a transformers model on ``device``, in eval mode.
 
@@ -102,6 +103,7 @@ def load_model_with_head(
         dtype: Precision of the weights that are not quantized, and of 4-bit computation.
         device: Where the weights go.
         head: What the last layer is to say; ``None`` is the checkpoint's own.
+        shared: Ranks will share the weights.
 
     Returns:
         The model, and the names of its weights that the checkpoint did not have: only those of
@@ -136,7 +138,9 @@ def load_model_with_head(
                     section.name_or_path,
                     config=config,
                     revision=section.revision,
-                    quantization_config=quantization_config(section, dtype, auto_class, config),
+                    quantization_config=quantization_config(
+                        section, dtype, auto_class, config, shared=shared
+                    ),
                     output_loading_info=True,
                     ignore_mismatched_sizes=True,  # told by `check_complete`, with both shapes
                     device_map={"": device},

@@ -14,11 +14,24 @@ _HEADS = ("classifier", "score", r".*\.pooler", "cls", "lm_head", "generator_pre
 
 
 def quantization_config(
-    section: ModelSection, dtype: torch.dtype, auto_class: str, config: Any
+    section: ModelSection,
+    dtype: torch.dtype,
+    auto_class: str,
+    config: Any,
+    *,
+    shared: bool = False,
 ) -> Any:
     """The bitsandbytes configuration that ``model.quantization`` stands for, or ``None``.
 
     Heads stay unquantized: a new one is trained, and the checkpoint's own is small.
+
+    Args:
+        section: What says it.
+        dtype: Of computation.
+        auto_class: Of the task.
+        config: The checkpoint's.
+        shared: Ranks will share the weights. Their bits are then held as numbers of ``dtype``:
+            FSDP leaves bytes whole on every rank.
     """
     if section.quantization == "none":
         return None
@@ -32,6 +45,7 @@ def quantization_config(
         bnb_4bit_quant_type=section.quantization,
         bnb_4bit_use_double_quant=section.double_quant,
         bnb_4bit_compute_dtype=dtype,
+        bnb_4bit_quant_storage=dtype if shared else None,
         llm_int8_skip_modules=skipped,
     )
 
@@ -46,3 +60,11 @@ def keep_4bit_layers_intact(model: torch.nn.Module) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+
+
+def move_constants(model: torch.nn.Module, device: torch.device) -> None:
+    """Put the constants of 4-bit weights where these will be: FSDP moves parameters alone."""
+    for module in model.modules():
+        state = getattr(module, "quant_state", None)
+        if state is not None:
+            state.to(device)

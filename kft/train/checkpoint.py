@@ -101,7 +101,7 @@ def save_checkpoint(
     return final
 
 
-def save_best(root: Path, step: int, module: torch.nn.Module) -> None:
+def save_best(root: Path, step: int, weights: Mapping[str, torch.Tensor]) -> None:
     """Keep the weights of the best evaluation so far, apart from checkpoints.
 
     Those of earlier bests go, but for what a checkpoint still refers to: a run that goes on from
@@ -110,7 +110,7 @@ def save_best(root: Path, step: int, module: torch.nn.Module) -> None:
     Args:
         root: The run's ``checkpoints`` folder.
         step: The step of the evaluation.
-        module: Its trained weights are saved.
+        weights: Every trained weight by name, whole.
 
     Raises:
         TrainError: If they can't be written.
@@ -118,7 +118,7 @@ def save_best(root: Path, step: int, module: torch.nn.Module) -> None:
     final = best_folder(root, step)
     _write(
         final,
-        lambda part: save_file(trained_weights(module), part / "weights.safetensors"),
+        lambda part: save_file(dict(weights), part / "weights.safetensors"),
         {"step": step},
     )
     drop_other_bests(root, step)

@@ -52,7 +52,8 @@ def add_up(
     for position, batch in enumerate(window):
         is_last = position == len(window) - 1
         with contextlib.nullcontext() if is_last and in_sync else accelerator.no_sync(module):
-            total = module(batch.to(accelerator.device)).total  # (), nats
+            with accelerator.autocast():  # what accelerate shards computes without it
+                total = module(batch.to(accelerator.device)).total  # (), nats
             if batch.is_spare:
                 total = total * 0  # takes part in the ranks' sum of gradients, adds nothing
             # Ranks' gradients are averaged, so the sum needs their number back.

@@ -1,11 +1,12 @@
-"""What torch's own state dictionaries do with sharded modules.
+"""What torch itself does with sharded modules: whole states of them, and calls beside forward.
 
 Apart from the others because importing them takes a second, which one process needn't wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MethodType
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.fsdp import register_fsdp_forward_method
 
 _GATHER = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
 _SCATTER = StateDictOptions(
@@ -44,3 +46,21 @@ def gathered_optimizer_state(module: torch.nn.Module, optimizer: Any) -> dict[st
 def scatter_optimizer_state(module: torch.nn.Module, optimizer: Any, state: dict[str, Any]) -> None:
     """Give each rank its part of the main rank's state."""
     set_optimizer_state_dict(module, optimizer, state, options=_SCATTER)
+
+
+def allow_calls(module: Any) -> None:
+    """Let :func:`call` be used with a module that was just sharded."""
+    module.kft_call = MethodType(lambda self, work: work(), module)  # noqa: ARG005 -- a method
+    register_fsdp_forward_method(module, "kft_call")
+
+
+def call(module: Any, work: Callable[[], None]) -> None:
+    """Do what computes with parts of a sharded module, as if in its forward.
+
+    Its own weights, those outside all blocks, are gathered for the while; each block's are as it
+    runs.
+    """
+    try:
+        module.kft_call(work)
+    finally:
+        module.reshard()  # else these stayed as they are now, whatever is loaded next

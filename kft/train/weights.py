@@ -8,11 +8,13 @@ alone. Rank 0 of ``torch.distributed`` is the main one.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 _FSDP = "torch.distributed.fsdp"
 _TENSOR = "torch.distributed.tensor"
@@ -32,6 +34,20 @@ def whole(value: Tensor) -> Tensor:
         full: Tensor = value.full_tensor()
         return full
     return value
+
+
+def compute_with(module: torch.nn.Module, work: Callable[[], T]) -> T:
+    """Do what computes with a module, or with parts of it, otherwise than by its forward.
+
+    Of a sharded module every rank has to do the same, on rows of the same lengths.
+    """
+    if not is_sharded(module):
+        return work()
+    from kft.train.sharded import call
+
+    done: list[T] = []
+    call(module, lambda: done.append(work()))
+    return done[0]
 
 
 def trained_weights(module: torch.nn.Module) -> dict[str, Tensor]:

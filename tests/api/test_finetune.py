@@ -248,7 +248,7 @@ def test_a_run_that_fails_keeps_its_traceback(
     def fail(*_: Any) -> None:
         raise RuntimeError("planted")
 
-    monkeypatch.setattr("kft.api.session.save_trained", fail)
+    monkeypatch.setattr("kft.api.concluding.save_trained", fail)
     path = recipe_file(tiny_gpt, korean_rows)
     with pytest.raises(RuntimeError, match="planted"):
         kft.finetune(path)

@@ -181,7 +181,7 @@ def test_a_model_that_is_refused_has_a_report_too(
     def refuse(*_: Any) -> None:
         raise ExportError("planted")
 
-    monkeypatch.setattr("kft.api.session._export", refuse)
+    monkeypatch.setattr("kft.api.concluding._export", refuse)
     path = recipe_file(tiny_gpt, korean_rows)
     with pytest.raises(ExportError, match="planted"):
         kft.finetune(path)
