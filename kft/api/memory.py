@@ -11,6 +11,7 @@ import torch
 from kft.api.dataset import Prepared
 from kft.api.observer import Observer
 from kft.api.planner import Planner
+from kft.api.shapes import shapes_of
 from kft.api.token_report import lengths_of
 from kft.errors import Finding, MemoryPlanError
 from kft.recipe.reader import override_recipe
@@ -206,7 +207,8 @@ def plan_run(
         return None
     free, process = free_bytes(device), held_bytes(device)
     if device.type == "cpu":
-        free //= place.neighbours
+        code = shapes_of(recipe, config, task).code_bytes  # will be held too
+        free, process = free // place.neighbours - code, process + code
     planner = Planner(config, task, device, process)
 
     def plan_with(changed: Recipe) -> Callable[[int], MemoryPlan]:
