@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,8 @@ class Shapes:
         copied: Its sizes where each of them keeps a copy, in a precision of its own.
         unpadded: Whether its rows stand side by side without padding.
         products: Weights of its matrix products.
-        code_bytes: What a process grows by as it loads the model's code, on a CPU. One that
-            reads this from the cache has yet to.
+        code_bytes: What a process grew by as it loaded transformers' modelling code, and one that
+            finds this in the cache will as it trains; 0 where it was loaded before.
     """
 
     shared: ModelSizes
@@ -74,26 +74,33 @@ def shapes_of(recipe: Recipe, config: Any, task: Task) -> Shapes:
         ModelError: If the configuration doesn't make a model, or as
             :func:`kft.models.target_modules.check_adapter`.
     """
-    section = adapter_section(recipe.adapter)
+    section, is_loaded = adapter_section(recipe.adapter), _MODELLING in sys.modules
     depends_on = {
         "config": config.to_json_string(use_diff=False),
         "model": recipe.model.model_dump(mode="json"),
         "task": (task.name, task.auto_class, task.head),
         "adapter": section.model_dump(mode="json"),
         "fast": recipe.train.fast_paths,
-        "versions": [version(name) for name in _LIBRARIES],
+        "versions": _versions(),
         "shapes_code": code_sha256(_CODE),
-        "code_is_loaded": _MODELLING in sys.modules,  # as then it weighs nothing more
+        "is_loaded": is_loaded,
     }
 
     def write(folder: Path) -> None:
         before = held_bytes(torch.device("cpu"))
         shapes = _count(recipe, config, task, section)
-        grown = max(0, held_bytes(torch.device("cpu")) - before)
-        (folder / _SHAPES).write_bytes(_AS_JSON.dump_json(replace(shapes, code_bytes=grown)))
+        if not is_loaded:
+            grown = max(0, held_bytes(torch.device("cpu")) - before)
+            shapes = replace(shapes, code_bytes=grown)
+        (folder / _SHAPES).write_bytes(_AS_JSON.dump_json(shapes))
 
     entry = cached("shapes", depends_on, write)
     return _AS_JSON.validate_json((entry.path / _SHAPES).read_bytes())
+
+
+@cache
+def _versions() -> tuple[str, ...]:
+    return tuple(version(name) for name in _LIBRARIES)
 
 
 def _count(recipe: Recipe, config: Any, task: Task, section: AdapterSection) -> Shapes:
