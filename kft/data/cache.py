@@ -1,4 +1,4 @@
-"""Folders that are made once and found again: rows as they were read, examples as encoded.
+"""Folders that are made once and found again: rows as read, examples as encoded, reports, shapes.
 
 A folder is named by the hash of everything that what is in it depends on, kft's own code
 included, so nothing in it can be out of date; what lies there is compared with its checksums

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -14,6 +15,7 @@ import pytest
 
 import kft
 from kft.api import duration, memory, shapes
+from kft.data import cache
 from kft.errors import ModelError
 
 if TYPE_CHECKING:
@@ -192,6 +194,27 @@ def test_a_refusal_is_not_kept(
         told.append(str(refused.value))
     assert told[0] == told[1]
     assert not entries(kept)
+
+
+def test_no_place_to_keep_it_stops_nobody(
+    tiny_gpt: Path,
+    recipe_file: RecipeFile,
+    korean_rows: Rows,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = recipe_file(tiny_gpt, korean_rows)
+    expected = kft.check(path).as_dict()
+    (tmp_path / "file").touch()
+
+    def no_place() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory")
+
+    monkeypatch.setenv("KFT_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(cache, "_temporary_folder", no_place)
+    with pytest.raises(FileNotFoundError):
+        cache.cached("shapes", {}, lambda _: None)  # else nothing was tested
+    assert kft.check(path).as_dict() == expected
 
 
 def test_code_of_a_checkpoint_is_not_asked(
