@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from kft.bench import matmul_peak, product_weights
-from kft.models.architecture import skeleton
+from kft.api.shapes import shapes_of
+from kft.bench import matmul_peak
 from kft.models.precision import compute_dtype
 from kft.recipe.schema import Recipe
 from kft.tasks.task import Task
@@ -61,13 +61,11 @@ def expected_duration(
     """
     if recipe.model.trust_remote_code or recipe.model.quantization != "none":
         return None
-    model = skeleton(config, recipe.model, task.auto_class)
-    model.requires_grad_(recipe.adapter.method == "full")
     cut = lengths.cut(recipe.data.max_length)
     tokens, targets = int(cut.tokens.sum()), int(cut.targets.sum())
     if not tokens:
         return None
-    flop = product_weights(model).flop(tokens, targets)
+    flop = shapes_of(recipe, config, task).products.flop(tokens, targets)
     dtype = compute_dtype(recipe.train.precision, device)
     speed = UTILIZATION[device.type] * matmul_peak(device, dtype, _SECONDS)
     return Duration(tokens * speed / flop, epochs * flop / speed)

@@ -11,8 +11,9 @@ import torch
 from kft.api.dataset import Prepared
 from kft.api.observer import Observer
 from kft.api.planner import Planner
+from kft.api.shapes import shapes_of
 from kft.api.token_report import lengths_of
-from kft.errors import Finding, MemoryPlanError
+from kft.errors import Finding, MemoryPlanError, ModelError
 from kft.recipe.reader import override_recipe
 from kft.recipe.schema import Recipe
 from kft.tasks.task import Task
@@ -206,7 +207,8 @@ def plan_run(
         return None
     free, process = free_bytes(device), held_bytes(device)
     if device.type == "cpu":
-        free //= place.neighbours
+        code = shapes_of(recipe, config, task).code_bytes  # will be held too
+        free, process = free // place.neighbours - code, process + code
     planner = Planner(config, task, device, process)
 
     def plan_with(changed: Recipe) -> Callable[[int], MemoryPlan]:
@@ -252,7 +254,10 @@ def _override(
     step; activations computed again; a 4-bit base; shorter rows.
     """
     for changes in _changes(recipe):
-        plan_of = plan_with(override_recipe(recipe, changes) if changes else recipe)
+        try:
+            plan_of = plan_with(override_recipe(recipe, changes) if changes else recipe)
+        except ModelError:  # an adapter that the model refuses is no way out
+            continue
         fitting = largest_rows(plan_of, free, rows)
         if not fitting:
             continue

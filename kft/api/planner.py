@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -12,20 +11,16 @@ from typing import Any
 import torch
 
 from kft.api.plan import wants_packing
+from kft.api.shapes import shapes_of
 from kft.data.packing import Packing
-from kft.models.architecture import skeleton
 from kft.models.checkpoint_files import weight_file_bytes
-from kft.models.kept import Ways
 from kft.models.precision import compute_dtype, weights_dtype
-from kft.models.sizes import ModelSizes, model_sizes
-from kft.recipe.schema import AdapterSection, Recipe
-from kft.tasks.language_loss import head_parts
+from kft.models.sizes import ModelSizes
+from kft.recipe.schema import Recipe
 from kft.tasks.task import Task
 from kft.train.memory import MemoryPlan, Setting, plan_memory
 from kft.train.micro_batch import Lengths, largest_batch, largest_evaluation, packed_batch
 
-_RESHAPED = ("final_logit_softcapping", "logit_scale", "logits_scaling", "logit_softcapping")
-"""Keys of configurations whose logits are more than their head's."""
 _HIDDEN = 0.2
 """Share of the tokens that `masked_lm` hides, rounded up."""
 CHECKPOINTED_ABOVE = 1_000_000_000
@@ -40,7 +35,6 @@ class Planner:
         self._task = task
         self._device = device
         self._process = process
-        self._counted: dict[tuple[str, Ways, bool], ModelSizes] = {}
 
     def num_rows(self, recipe: Recipe, lengths: Lengths) -> int:
         """Rows of an epoch, packed ones where they are packed."""
@@ -72,22 +66,9 @@ class Planner:
 
     def _sizes(self, recipe: Recipe) -> tuple[ModelSizes, bool]:
         """The model in numbers, and whether its rows stand side by side without padding."""
-        model = skeleton(self._config, recipe.model, self._task.auto_class)
-        fast = recipe.train.fast_paths
-        unpadded = fast and getattr(model, "_supports_sdpa", False)
-        unpadded = unpadded and recipe.model.attn_implementation in ("auto", "sdpa")
+        shapes = shapes_of(recipe, self._config, self._task)
         _, computed, stream = self._bytes(recipe)
-        ways = Ways(fast, unpadded, computed == stream, recipe.model.dropout)
-        quantized = recipe.model.quantization != "none"
-        is_cut = fast and self._task.head == "language" and head_parts(model) is not None
-        is_cut = is_cut and not any(getattr(self._config, key, None) for key in _RESHAPED)
-        section = adapter_section(recipe.adapter)
-        key = (section.model_dump_json(), ways, quantized)
-        if key not in self._counted:
-            self._counted[key] = model_sizes(
-                model, section, ways, quantized=quantized, head_is_cut=is_cut
-            )
-        return self._counted[key], unpadded
+        return shapes.shared if computed == stream else shapes.copied, shapes.unpadded
 
     def _bytes(self, recipe: Recipe) -> tuple[int, int, int]:
         """Bytes of a weight, of a computed number, and of a hidden state between the blocks."""
@@ -123,14 +104,3 @@ class Planner:
             eval_tokens=largest_evaluation(lengths, recipe.evaluate.per_device_eval_batch_size),
             process_bytes=self._process,
         )
-
-
-def adapter_section(section: AdapterSection) -> AdapterSection:
-    """The adapter's shape; that of ``start_from`` is read from its own folder."""
-    if section.method == "full" or section.start_from is None:
-        return section
-    said = json.loads((Path(section.start_from) / "adapter_config.json").read_text("utf-8"))
-    shape = {"r": said["r"], "target_modules": said["target_modules"]}
-    return section.model_copy(
-        update={**shape, "modules_to_save": said.get("modules_to_save") or []}
-    )

@@ -11,10 +11,11 @@ from transformers import AutoTokenizer
 from kft.api.dataset import Prepared, prepare
 from kft.api.records import Records, RecordTexts, read_records, texts_of
 from kft.api.row_checks import findings, stop_on_errors
+from kft.api.shapes import shapes_of
 from kft.data.collector import collector_paused
 from kft.data.table import are_set, lengths
 from kft.errors import Finding
-from kft.models.architecture import check_architecture, num_positions, skeleton
+from kft.models.architecture import check_architecture, num_positions
 from kft.models.checkpoint_files import check_weight_files
 from kft.models.decoders import as_decoder, fit_attention, is_encoder
 from kft.models.guard import examine, require
@@ -30,7 +31,6 @@ from kft.models.loader import (
 )
 from kft.models.new_tokenizer import train_tokenizer
 from kft.models.saved_adapter import check_saved_adapter
-from kft.models.target_modules import check_adapter
 from kft.models.tokenizer import open_tokenizer
 from kft.recipe.schema import Recipe
 from kft.tasks.task import Task
@@ -155,7 +155,5 @@ def _check_model(recipe: Recipe, config: Any, task: Task) -> None:
         check_weight_files(folder)
     if section.method != "full" and section.start_from is not None:
         check_saved_adapter(Path(section.start_from), recipe.model.name_or_path)
-    if not recipe.model.trust_remote_code:  # a checkpoint's own code may compute as it is built
-        model = skeleton(config, recipe.model, task.auto_class)
-        if section.method != "full" and section.start_from is None:
-            check_adapter(model, section)
+    if not recipe.model.trust_remote_code:
+        shapes_of(recipe, config, task)  # refuses what doesn't fit

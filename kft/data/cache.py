@@ -1,4 +1,4 @@
-"""Folders that are made once and found again: rows as they were read, examples as encoded.
+"""Folders that are made once and found again: rows as read, examples as encoded, reports, shapes.
 
 A folder is named by the hash of everything that what is in it depends on, kft's own code
 included, so nothing in it can be out of date; what lies there is compared with its checksums
@@ -173,12 +173,13 @@ def array_sha256(numbers: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(numbers).data).hexdigest()
 
 
-@lru_cache(maxsize=1)
-def code_sha256() -> str:
-    """Hash of the code that reads, cleans and encodes rows."""
+@lru_cache
+def code_sha256(parts: tuple[str, ...] = _CODE) -> str:
+    """Hash of rooms and files of kft; unless others are named, of those that encode rows."""
     package, found = Path(__file__).parents[1], hashlib.sha256()
-    for room in _CODE:
-        for path in sorted((package / room).rglob("*.py")):
+    for part in parts:
+        place = package / part
+        for path in [place] if place.is_file() else sorted(place.rglob("*.py")):
             found.update(path.relative_to(package).as_posix().encode() + b"\0")
             found.update(path.read_bytes() + b"\0")
     return found.hexdigest()

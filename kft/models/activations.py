@@ -12,13 +12,11 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import activations
 
-_COMPOSED = tuple(
-    getattr(activations, name)
-    for name in ("NewGELUActivation", "FastGELUActivation")
-    if hasattr(activations, name)
-)
+_COMPOSED = {
+    ("transformers.activations", name) for name in ("NewGELUActivation", "FastGELUActivation")
+}
+"""By name, since importing them takes seconds and a plan may not need to."""
 
 
 class FusedGELU(nn.Module):
@@ -35,7 +33,7 @@ class FusedGELU(nn.Module):
 
 def is_composed(module: nn.Module) -> bool:
     """Whether it is a GELU made of several operations."""
-    return type(module) in _COMPOSED
+    return (type(module).__module__, type(module).__name__) in _COMPOSED
 
 
 def fuse_activations(model: Any) -> int:
