@@ -1,0 +1,240 @@
+"""`kft finetune` where ranks share the weights (FSDP2), on CPUs: the run that one process makes.
+
+accelerate shares weights only where there are GPUs. Here it is told that there are, before kft
+begins; all the rest is what `accelerate launch --use_fsdp --fsdp_version 2` runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import kft
+from kft.api.sharding import fsdp_plugin
+from kft.errors import UsageError
+from kft.recipe.reader import read_recipe
+
+if TYPE_CHECKING:
+    from conftest import RecipeFile
+
+Rows = list[dict[str, str]]
+ROOT = Path(__file__).resolve().parents[2]
+FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+PROGRAM = """
+import sys
+import kft.api.training
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedType
+from kft.cli.main import main
+
+made, prepare = AcceleratorState.__init__, kft.api.training.prepare_sharded
+
+def as_on_gpus(self, *words, **named):
+    made(self, *words, **named)
+    if named.get("fsdp_plugin") is not None:
+        for state in (PartialState(), self):
+            state.distributed_type = DistributedType.FSDP
+        self.fsdp_plugin = named["fsdp_plugin"]
+
+def counted(accelerator, module, optimizer):
+    module, optimizer = prepare(accelerator, module, optimizer)
+    weights = list(module.parameters())
+    here = sum(weight.to_local().numel() for weight in weights)
+    print(f"holds {here / sum(weight.numel() for weight in weights):.2f}", file=sys.stderr)
+    return module, optimizer
+
+AcceleratorState.__init__, kft.api.training.prepare_sharded = as_on_gpus, counted
+main(sys.argv[1:])
+"""
+KEYS: dict[str, Any] = {
+    "data.eval_fraction": 0.25,
+    "train.max_steps": 20,
+    "train.per_device_train_batch_size": 3,  # windows of 12 rows are no even number of them
+    "train.gradient_accumulation_steps": 4,
+    "train.learning_rate": 3e-3,
+    "train.save_steps": 5,
+    "evaluate.eval_steps": 6,
+    "evaluate.generate": 2,
+}
+FULL: dict[str, Any] = {"adapter.method": "full", "train.learning_rate": 3e-4}
+"""With all weights some gradients are zero but for rounding, and AdamW makes steps of them."""
+HALF = "train.gradient_accumulation_steps=2"
+
+
+def share(recipe: Path, folder: Path, *words: str, ranks: int = 2, code: int = 0) -> str:
+    """Run `kft finetune` on so many ranks with their weights shared; what they said."""
+    program = recipe.with_name("shared.py")
+    program.write_text(PROGRAM, encoding="utf-8")
+    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    said = [str(program), "finetune", str(recipe), f"output_dir={folder}", *words]
+    done = subprocess.run(
+        [sys.executable, "-m", *launcher, *said],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **FSDP},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert (done.returncode != 0) == (code != 0), done.stderr[:3000]
+    return done.stderr
+
+
+def require_same(folder: Path, other: Path, *, weights: float) -> None:
+    """Losses, norms, weights, measurements and answers of two runs."""
+    both = [
+        [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+        for run in (folder, other)
+    ]
+    for name, limit in (("loss", 1e-6), ("grad_norm", 1e-4), ("eval_loss", 1e-5)):
+        found, wanted = (
+            torch.tensor([line[name] for line in lines if name in line]).double() for lines in both
+        )
+        assert len(found) == len(wanted)
+        assert (found - wanted).norm() / wanted.norm() <= limit, name
+    part = "adapter/adapter_model.safetensors"
+    part = part if (other / part).is_file() else "model/model.safetensors"
+    saved, right = (load_file(run / part) for run in (folder, other))
+    assert saved.keys() == right.keys()
+    found, wanted = (
+        torch.cat([held[name].flatten().double() for name in sorted(held)])
+        for held in (saved, right)
+    )
+    assert (found - wanted).norm() / wanted.norm() <= weights
+    results = [json.loads((run / "result.json").read_text("utf-8")) for run in (folder, other)]
+    for name in ("base", "tuned", "best"):
+        for number, value in results[1][name].items():
+            found = results[0][name][number]
+            assert found == (pytest.approx(value, rel=1e-4) if isinstance(value, float) else value)
+    for name in ("samples", "total_parameters", "trainable_parameters", "train_rows"):
+        assert results[0][name] == results[1][name]
+    assert results[0]["fit"]["verdict"] == results[1]["fit"]["verdict"]
+    assert results[0]["verification"]["passed"]
+    files = [
+        sorted(str(one.relative_to(run)) for one in run.rglob("*") if "checkpoints" not in str(one))
+        for run in (folder, other)
+    ]
+    assert files[0] == files[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("checkpoint", "keys", "limit"),
+    [
+        ("tiny_gpt", {"adapter.method": "lora", "train.gradient_checkpointing": True}, 1e-5),
+        ("tiny_llama", {"adapter.method": "qlora"}, 1e-4),
+        ("tiny_gpt", {"train.load_best_model_at_end": True, **FULL}, 1e-4),
+        ("tiny_bert", {"task": "sequence_classification", "adapter.method": "lora"}, 1e-4),
+        ("tiny_bert", {"task": "sequence_classification", **FULL}, 1e-4),
+    ],
+)
+def test_a_run_is_that_of_one_process(
+    checkpoint: str,
+    keys: dict[str, Any],
+    limit: float,
+    request: pytest.FixtureRequest,
+    recipe_file: RecipeFile,
+    korean_rows: Rows,
+    tmp_path: Path,
+) -> None:
+    rows = korean_rows
+    if "task" in keys:
+        texts = [row["completion"] for row in korean_rows]
+        rows = [{"text": text, "label": "길다" if len(text) > 60 else "짧다"} for text in texts]
+    path = recipe_file(request.getfixturevalue(checkpoint), rows, KEYS | keys)
+    one = kft.finetune(path)
+    said = share(path, tmp_path / "two", HALF)
+    assert said.count("reading data") == 1  # one voice
+    holds = [float(part) for part in re.findall(r"holds (\d\.\d\d)", said)]
+    assert len(holds) == 2
+    assert all(0.45 < part < 0.6 for part in holds)
+    require_same(tmp_path / "two", one.folder, weights=limit)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_it_goes_on_with_and_without_sharing(
+    method: str, tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows, tmp_path: Path
+) -> None:
+    path = recipe_file(tiny_gpt, korean_rows, KEYS | (FULL if method == "full" else {}))
+    whole = kft.finetune(path).folder
+    share(path, tmp_path / "shared", HALF)
+
+    def cut(folder: Path) -> Path:
+        """A copy of a run as it was after its tenth step."""
+        copy = folder.with_name(f"{folder.name}-cut")
+        shutil.copytree(folder, copy)
+        for name in ("adapter", "model", "merged"):
+            shutil.rmtree(copy / name, ignore_errors=True)
+        for later in ("step-00000015", "step-00000020"):
+            shutil.rmtree(copy / "checkpoints" / later)
+        return copy
+
+    alone = cut(tmp_path / "shared")
+    told = {"output_dir": str(alone), "train.gradient_accumulation_steps": 2}
+    kft.finetune(path, told, resume=True)
+    limit = 1e-5 if method == "lora" else 1e-4
+    require_same(alone, whole, weights=limit)
+    for ranks in (2, 3):
+        together = cut(whole)
+        share(path, together, "--resume", ranks=ranks)
+        require_same(together, whole, weights=limit)
+        shutil.rmtree(together)
+
+
+@pytest.mark.slow
+def test_numbers_that_are_not_finite_are_told_once(
+    tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows, tmp_path: Path
+) -> None:
+    path = recipe_file(tiny_gpt, korean_rows, KEYS | {"train.learning_rate": 1e30})
+    said = share(path, tmp_path / "two", HALF, code=1)
+    assert said.count("error: The loss is") == 1
+    assert "the first other output is that of `" in said or "the weight `" in said
+
+
+def test_float16_is_refused(
+    tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = read_recipe(recipe_file(tiny_gpt, korean_rows, KEYS))
+    assert fsdp_plugin(recipe, torch.float16) is None  # nobody asked
+    for name, value in FSDP.items():
+        monkeypatch.setenv(name, value)
+    assert fsdp_plugin(recipe, torch.bfloat16) is not None
+    with pytest.raises(UsageError, match="float16"):
+        fsdp_plugin(recipe, torch.float16)
+
+
+@pytest.mark.parametrize(
+    ("environment", "keys", "said"),
+    [
+        ({}, {}, "isn't in force: 1 process on cpu"),
+        ({"FSDP_VERSION": "1"}, {}, "its first version"),
+        ({"FSDP_OFFLOAD_PARAMS": "true"}, {}, "the CPU's memory"),
+        ({"FSDP_ACTIVATION_CHECKPOINTING": "true"}, {}, "compute activations again"),
+        ({}, {"adapter.method": "qlora", "model.quantization": "int8"}, "quantization: int8"),
+        ({}, {"train.optim": "adamw_8bit"}, "train.optim: adamw_8bit"),
+        ({}, {"train.torch_compile": True}, "train.torch_compile: true"),
+        ({}, {"train.activation_offloading": True}, "train.activation_offloading: true"),
+    ],
+)
+def test_what_is_not_done_with_it_is_refused(
+    environment: dict[str, str],
+    keys: dict[str, Any],
+    said: str,
+    tiny_gpt: Path,
+    recipe_file: RecipeFile,
+    korean_rows: Rows,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    for name, value in {**FSDP, **environment}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=said):
+        kft.finetune(recipe_file(tiny_gpt, korean_rows, KEYS | keys))
+    assert not (tmp_path / "run").exists()
