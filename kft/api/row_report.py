@@ -73,7 +73,7 @@ def report_on_rows(
                 health.add(text, record.place, part)
             keys.add(_content(record), record.label)
             if record.label is not None and record.label < len(labels):
-                counts.add(record.label, held_out=keys is apart)
+                counts.add(record.label, held_out=keys is apart, place=record.place)
     leaked = apart.standing_in(trained)
     findings = [
         *health.findings(),

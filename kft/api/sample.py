@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, get_args
 
+from kft.data.cells import Cells
 from kft.data.files import resolve_files
+from kft.data.label_balance import LikelyTypo, likely_typos
 from kft.data.layouts import Layout, choose_layout
 from kft.data.rows import Row, read_rows
 from kft.errors import DataError, UsageError, name_list, nearest_name
@@ -42,6 +45,7 @@ class Sample:
         labels_are_numbers: Their names stand nowhere in the file.
         usual_characters: Characters in a row, which 95 % of the rows don't pass.
         most_characters: Characters in the longest row.
+        typos: Labels that may be another one, misspelt.
     """
 
     layout: Layout
@@ -51,6 +55,7 @@ class Sample:
     labels_are_numbers: bool
     usual_characters: int
     most_characters: int
+    typos: tuple[LikelyTypo, ...] = ()
 
     def suggested_length(self, context: int | None) -> int:
         """``data.max_length``: holds 95 % of the rows, and the model takes it."""
@@ -88,14 +93,16 @@ def look_at(
     section = _section(data, named)
     layout: Layout | None = None
     lengths: list[int] = []
-    labels: dict[str, None] = {}
+    labels: Counter[str] = Counter()
+    places: dict[str, str] = {}
     for path in resolve_files(data, "`--data`"):
         for row in read_rows(path):
             layout = layout or choose_layout(row, section)
             lengths.append(_characters(row, layout))
             if "label" in layout.columns:
-                text = str(row.fields.get(layout.columns["label"]) or 0).strip()
-                labels.setdefault(text)
+                for value, place in Cells(layout, section.normalization).label_cells(row):
+                    labels[text := str(value).strip()] += 1
+                    places.setdefault(text, place)
     if layout is None:
         raise DataError("The file has no rows", where=data)
     lengths.sort()
@@ -111,6 +118,7 @@ def look_at(
         labels_are_numbers=are_numbers,
         usual_characters=lengths[min(len(lengths) - 1, int(0.95 * len(lengths)))],
         most_characters=lengths[-1],
+        typos=() if are_numbers else tuple(likely_typos(labels, places)),
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from kft.cli.messages import error_text, tell
+from kft.cli.messages import error_text, show_finding, tell
 from kft.errors import DataError, KftError, UsageError
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def write_recipe(file: str, given: Given) -> None:
     wanted, sample = collect(given)
     choice = plan(wanted, sample)
     write(choice, Path(file))
+    for typo in choice.sample.typos:
+        show_finding(typo.finding())
     tell(f"{choice.method}: {choice.method_reason}")
     tell(f"Next: kft check {file}")
 
