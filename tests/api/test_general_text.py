@@ -16,7 +16,7 @@ import kft
 from kft.api.evaluate import evaluate
 from kft.api.general_text import MOST_PASSAGES
 from kft.cli.main import run_words
-from kft.errors import DataError, RecipeError
+from kft.errors import DataError, Finding, RecipeError
 from kft.evaluation.forgetting import forgetting, general_texts
 from kft.evaluation.metrics.statistic import SumStatistic
 from kft.reporting.render import percent
@@ -101,7 +101,7 @@ def test_a_few_passages_have_no_interval(
 
 
 def test_a_file_that_has_gone_costs_the_other_numbers_nothing(
-    tiny_gpt: Path, recipe_file: RecipeFile, tmp_path: Path
+    tiny_gpt: Path, recipe_file: RecipeFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "general.txt"
     file.write_text("\n".join(f"{WORDS[at % 6]} {at}" for at in range(12)), encoding="utf-8")
@@ -110,6 +110,14 @@ def test_a_file_that_has_gone_costs_the_other_numbers_nothing(
     found = run.evaluate()
     assert found["eval_loss"] == pytest.approx(run.result["tuned"]["eval_loss"], rel=1e-4)
     assert "general_bits_per_character" not in found
+    capsys.readouterr()
+    assert run_words(["evaluate", str(run.folder), "--json"]) == 0
+    told = capsys.readouterr().err
+    assert f"warning: The general text isn't measured: No file or folder `{file}`" in told
+    file.write_bytes(b"PK\x03\x04\x00\xff")  # nor is one that can't be read
+    kinds: list[Finding] = []
+    evaluate([str(run.folder)], on_finding=kinds.append)
+    assert len(kinds) == 1
 
 
 def test_it_is_told_where_no_rows_are_held_out(
