@@ -10,11 +10,12 @@ from typing import get_args
 
 from kft.api.recipe_text import recipe_text
 from kft.api.sample import Sample, look_at
-from kft.errors import RecipeError, UsageError, name_list, nearest_name
+from kft.errors import RecipeError, UsageError, name_list
 from kft.models.loader import check_name
 from kft.models.preset_memory import memory_need
 from kft.models.presets import Preset, find_preset, recognise
 from kft.models.tokenizer_files import TokenizerFiles
+from kft.recipe.foreign_names import meant_choice
 from kft.recipe.reader import read_recipe
 from kft.recipe.schema import Method, TaskName
 from kft.recipe.task_rules import tasks_for
@@ -199,7 +200,7 @@ def write(choice: Choice, path: Path) -> None:
 def _one_of(flag: str, given: str | None, names: list[str]) -> str | None:
     if given is None or given in names:
         return given
-    meant = nearest_name(given, names)
+    meant = meant_choice(given, names)
     raise UsageError(
         f"Unknown value `{given}` for `{flag}`",
         expected=f"one of {name_list(names, 9)}",

@@ -144,6 +144,7 @@ def test_numbered_labels_are_found(tmp_path: Path) -> None:
     ("keys", "message"),
     [
         ({"task": "causal"}, "Unknown value `causal` for `--task`"),
+        ({"task": "classification"}, "Did you mean `sequence_classification`"),
         ({"method": "lroa"}, "Unknown value `lroa` for `--method`"),
         ({"device": "tpu"}, "Unknown device `tpu`"),
     ],
