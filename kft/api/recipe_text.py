@@ -117,7 +117,7 @@ def _data(choice: Choice) -> list[Line]:
     sample, layout = choice.sample, choice.sample.layout
     lines: list[Line] = [
         "data:",
-        (f"  train: {_scalar(choice.wanted.data)}", f"{sample.num_rows:,} rows"),
+        (f"  train: {_scalar(choice.wanted.data)}", counted(sample.num_rows, "row")),
         (f"  eval_fraction: {sample.eval_fraction}", "held out, to compare before and after"),
         (f"  format: {layout.format}", layout.note.partition(": ")[2].replace("\n", " ")),
     ]

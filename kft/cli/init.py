@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from kft.cli.messages import error_text, show_finding, tell
-from kft.errors import DataError, KftError, UsageError
+from kft.errors import DataError, KftError, UsageError, counted
 
 if TYPE_CHECKING:
     from kft.api.init import Wanted
@@ -109,7 +109,7 @@ def collect(given: Given) -> tuple[Wanted, Sample]:
             method=given.method,
             device=given.device,
         )
-        tell(f"{sample.num_rows:,} rows; format {sample.layout.note}")
+        tell(f"{counted(sample.num_rows, 'row')}; format {sample.layout.note}")
         return (
             _ask_rest(wanted, sample, offered_tasks(preset, sample.layout.format, wanted.model))
             if missing

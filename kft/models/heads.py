@@ -136,8 +136,8 @@ def head_finding(model: Any, weights: Sequence[str], head: HeadOptions) -> Findi
     names = sorted({weight.rpartition(".")[0] for weight in weights})
     return Finding(
         "note",
-        f"The checkpoint has no trained head for the task: {len(weights)} weights of "
-        f"`{type(model).__name__}` were drawn with seed {head.seed}, are trained and saved",
+        f"The checkpoint has no trained head for the task: {counted(len(weights), 'weight')} of "
+        f"`{type(model).__name__}` drawn with seed {head.seed} will be trained and saved",
         where=", ".join(f"`{name}`" for name in names),
     )
 

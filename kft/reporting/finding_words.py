@@ -16,9 +16,9 @@ _SEVERITIES = {"error": "오류", "warning": "경고", "note": "참고"}
 _COUNTED = re.compile(r"([\d,]+) ([a-z -]+?)s?")
 _NOUNS = {
     "row": "{}행",
-    "held-out row": "따로 둔 행 {}개",
-    "label": "레이블 {}개",
     "weight": "가중치 {}개",
+    "added token": "더해진 토큰 {}개",
+    "optimizer step": "{}단계",
 }
 _FINDING = re.compile(
     r"(?P<severity>error|warning|note): (?P<what>.+?)(?: \((?P<count>\d+) times\))?"
