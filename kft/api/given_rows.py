@@ -30,6 +30,11 @@ _REMEDIES = (
     (r"Label .* has no name", None, "Correct the row, or write the label's name there."),
     (r"Label .* is a score, and a class is learned", "a label's name", None),
     (r"Unknown label .*", None, "Correct the row, or leave it out: no other label was learned."),
+    (
+        r"None of the .* has (?:a|tags).*",
+        None,
+        "Add the column to the file, or rename the one it is.",
+    ),
     (r"Row has \d+ tokens.*", None, _SHORTEN),
     (r"Row has no target.*", None, _SHORTEN),
 )
