@@ -54,9 +54,9 @@ def _eval_steps(choice: Choice) -> int | None:
     """Steps between evaluations; ``None`` where steps are few, or packing hides their number."""
     sample = choice.sample
     steps = math.ceil(sample.num_rows * (1 - sample.eval_fraction) / _STEP_ROWS) * _EPOCHS
-    return (
-        steps // _EVALUATIONS if sample.layout.format != "text" and steps > _EVALUATIONS else None
-    )
+    if sample.layout.format == "text" or steps <= _EVALUATIONS:
+        return None
+    return math.ceil(steps / _EVALUATIONS)  # rounded down, the last two would be close together
 
 
 def _evaluate(choice: Choice) -> list[Line]:

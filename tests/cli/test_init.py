@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import pty
 import subprocess
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 import kft
-from kft.api.init import Wanted, offered_tasks, plan, resolve
+from kft.api.init import Wanted, offered_tasks, plan, resolve, write
 from kft.api.presets import describe, list_presets
 from kft.api.sample import look_at
 from kft.cli.main import run_words
@@ -256,6 +257,20 @@ def test_a_folder_that_is_not_there_is_no_checkpoint(tiny_bert: Path, opinions: 
     assert done.returncode == 2
     assert f"There is no checkpoint folder `{near}`" in done.stderr
     assert "Did you mean" in done.stderr
+
+
+@pytest.mark.parametrize("num_rows", [17, 50, 83, 110, 111, 400])
+def test_evaluations_on_the_way_are_five_at_most(num_rows: int, tmp_path: Path) -> None:
+    """The last step is evaluated too, so one just before it would be for nothing."""
+    path = tmp_path / "rows.csv"
+    rows = "".join(f"{n}번 질문인가요?,네\n" for n in range(num_rows))
+    path.write_text("질문,답변\n" + rows, encoding="utf-8")
+    write(planned("kcbert-base", path, device="24GB"), tmp_path / "a.yaml")
+    recipe = kft.read_recipe(tmp_path / "a.yaml")
+    trained = math.ceil(num_rows * (1 - recipe.data.eval_fraction) / 8)
+    last, every = 3 * trained, recipe.evaluate.eval_steps
+    assert every is not None
+    assert 3 <= len({*range(every, last + 1, every), last}) <= 5
 
 
 SPELLINGS = ["긍정", "부정"] * 40 + ["긍정 ", "긍종", "부정\u200b"]
