@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import kft
 from kft.api.evaluate import evaluate
 from kft.api.general_text import MOST_PASSAGES
+from kft.api.observer import Silent
 from kft.cli.main import run_words
 from kft.errors import DataError, Finding, RecipeError
 from kft.evaluation.forgetting import forgetting, general_texts
@@ -220,15 +222,27 @@ def test_training_that_ruins_a_model_is_told(
     assert page.count("알고 있던 것을 많이 잊었습니다") == 2  # beside the numbers, and as a finding
 
 
+class Stages(Silent):
+    """Notes how far a run came."""
+
+    def __init__(self) -> None:
+        self.titles: list[str] = []
+
+    def stage(self, title: str) -> None:
+        self.titles.append(title)
+
+
 def test_a_file_that_is_not_there_stops_before_training(
     tiny_gpt: Path, recipe_file: RecipeFile, tmp_path: Path
 ) -> None:
     missing = str(tmp_path / "nothing.txt")
     recipe = recipe_file(tiny_gpt, ROWS, {**KEYS, "evaluate.general_text": missing})
-    for call in (kft.check, kft.finetune):
+    watching = Stages()
+    for call in (kft.check, partial(kft.finetune, observer=watching)):
         with pytest.raises(DataError, match=r"nothing\.txt") as caught:
             call(recipe)
         assert "evaluate.general_text" in str(caught.value)
+    assert watching.titles == ["reading data"]
     assert not (tmp_path / "run").exists()
 
 
