@@ -69,6 +69,16 @@ def test_hints_are_what_can_be_done_to_the_file(
             "Rename `글자` to `글`.",
         ),
         (
+            DataError("None of the 2 rows has a label, which ... learns", hint="`data.columns`"),
+            None,
+            "Add a column `label`, or rename the one that holds it.",
+        ),
+        (
+            DataError("None of the 2 rows has tags, which ... learns", hint="`data.columns`"),
+            None,
+            "Add columns `tokens` and `tags`.",
+        ),
+        (
             DataError("Unknown label `중립`", hint="Correct it, or add it to `data.labels`."),
             None,
             "Correct the row, or leave it out: no other label was learned.",
