@@ -29,6 +29,7 @@ __all__ = [
     "offered_tasks",
     "plan",
     "resolve",
+    "usual_task",
     "write",
 ]
 
@@ -133,6 +134,13 @@ def offered_tasks(preset: Preset | None, rows_format: str, model: str = "") -> l
     return [task for task in preset.tasks if task in fitting] or fitting
 
 
+def usual_task(sample: Sample, tasks: Sequence[str]) -> str:
+    """The first of the offered tasks; of scores no class is learned, but the number."""
+    classes, number = "sequence_classification", "sequence_regression"
+    is_number = tasks[0] == classes and sample.labels_are_scores and number in tasks
+    return number if is_number else tasks[0]
+
+
 def plan(wanted: Wanted, sample: Sample) -> Choice:
     """Fill in what the user left open, from the checkpoint and the data.
 
@@ -140,7 +148,7 @@ def plan(wanted: Wanted, sample: Sample) -> Choice:
         UsageError: If task, method or device are none that kft knows.
     """
     tasks = offered_tasks(wanted.preset, sample.layout.format, wanted.model)
-    task = _one_of("--task", wanted.task, list(get_args(TaskName))) or tasks[0]
+    task = _one_of("--task", wanted.task, list(get_args(TaskName))) or usual_task(sample, tasks)
     method = _one_of("--method", wanted.method, list(get_args(Method)))
     suited, rows, reason = _method(wanted)
     if method is not None and method != suited:

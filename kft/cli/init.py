@@ -191,10 +191,10 @@ def _roles(text: str) -> dict[str, str]:
 
 
 def _ask_rest(wanted: Wanted, sample: Sample, tasks: Sequence[str]) -> Wanted:
-    from kft.api.init import plan
+    from kft.api.init import plan, usual_task
 
     if wanted.task is None and len(tasks) > 1:
-        wanted = replace(wanted, task=_choose("Task", tasks, tasks[0]))
+        wanted = replace(wanted, task=_choose("Task", tasks, usual_task(sample, tasks)))
     if sample.labels_are_numbers:
         names = [
             click.prompt(f"Name of label {number}", default=number, err=True)

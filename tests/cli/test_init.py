@@ -306,3 +306,16 @@ def test_decomposed_labels_are_the_same_labels(tmp_path: Path) -> None:
     rows = [f"{n}번 상자,{unicodedata.normalize('NFD', '긍정')}\n{n}번 통,긍정\n" for n in range(9)]
     (tmp_path / "rows.csv").write_text("text,label\n" + "".join(rows), encoding="utf-8")
     assert look_at(str(tmp_path / "rows.csv")).labels == ("긍정",)
+
+
+def test_scores_are_no_labels(tiny_bert: Path, tmp_path: Path) -> None:
+    rows = [f"하늘이 높고 바람이 선선하다,좋아요 싫어요,{n % 11 / 2}\n" for n in range(40)]
+    header = "sentence1,sentence2,score\n"
+    (tmp_path / "rows.csv").write_text(header + "".join(rows), encoding="utf-8")
+    done = run("init", "a.yaml", "--data", "rows.csv", "--model", str(tiny_bert), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    recipe = kft.read_recipe(tmp_path / "a.yaml")
+    assert (recipe.task, recipe.data.labels) == ("sequence_regression", [])
+    assert recipe.data.eval_fraction == 0.26  # as of labels
+    checked = run("check", "a.yaml", cwd=tmp_path)
+    assert checked.returncode == 0, checked.stderr
