@@ -181,3 +181,32 @@ def name_list(names: Sequence[str], limit: int = 5) -> str:
     """
     shown = ", ".join(f"`{name}`" for name in names[:limit])
     return shown + (", ..." if len(names) > limit else "")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: one row, several rows.
+
+    Args:
+        number: How many.
+        noun: In the singular; an ``s`` makes the plural.
+
+    Example:
+        >>> counted(1, "row"), counted(1200, "held-out row"), counted(0, "label")
+        ('1 row', '1,200 held-out rows', '0 labels')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def share_of(part: float, whole: float = 1.0) -> str:
+    """A share in percent; what is there isn't called 0.0%.
+
+    Args:
+        part: Of ``whole``, not negative.
+        whole: Greater than 0.
+
+    Example:
+        >>> share_of(1, 8), share_of(1, 150_000), share_of(0.0)
+        ('12.5%', 'under 0.1%', '0.0%')
+    """
+    share = part / whole
+    return "under 0.1%" if 0 < share < 0.0005 else f"{share:.1%}"

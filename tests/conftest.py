@@ -9,21 +9,21 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+from tiny_models import (
+    SENTENCES,
+    SPECIAL_IDS,
+    SPECIALS,
+    VOCABULARY,
+    encoder_shape,
+    save_checkpoint,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
-SENTENCES = Path(__file__).parent / "assets" / "sentences.txt"
 REAL_DATA = Path(os.environ.get("KFT_TEST_DATA") or ROOT.parent / "shared").resolve()
-
-VOCABULARY = 500
-SPECIALS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
-SPECIAL_IDS = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 3}
 
 Rows = Sequence[Mapping[str, Any]]
 WriteJsonl = Callable[[Path, Iterable[Mapping[str, Any]]], Path]
@@ -82,31 +82,6 @@ def tiny_wordpiece(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def save_checkpoint(
-    config: PretrainedConfig,
-    tokenizer: Path,
-    folder: Path,
-    auto_class: str = "AutoModelForCausalLM",
-) -> Path:
-    """A float32 checkpoint of seeded random weights in `folder`, its tokenizer beside it.
-
-    Biases and norms are moved off 0 and 1 too: a merge that drops one must show.
-    """
-    import torch
-    import transformers
-    from transformers import AutoTokenizer
-
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(20261122)
-        model = getattr(transformers, auto_class).from_config(config, dtype=torch.float32)
-        for parameter in model.parameters():
-            if parameter.dim() == 1:
-                parameter.add_(0.1 * torch.randn_like(parameter))
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(scope="session")
 def tiny_gpt(tiny_tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a GPT-2: 2 layers, width 32, 4 heads, 128 positions, head tied."""
@@ -161,21 +136,6 @@ def tiny_neox(tiny_tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) ->
         **SPECIAL_IDS,
     )
     return save_checkpoint(config, tiny_tokenizer, tmp_path_factory.mktemp("tiny_neox"))
-
-
-def encoder_shape(**more: Any) -> dict[str, Any]:
-    """What the tiny encoders have in common: 2 layers, width 32, 4 heads, 128 positions."""
-    return {
-        "vocab_size": VOCABULARY,
-        "max_position_embeddings": 128,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "initializer_range": 0.2,
-        "pad_token_id": 0,
-        **more,
-    }
 
 
 @pytest.fixture(scope="session")

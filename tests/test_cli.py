@@ -402,15 +402,17 @@ def test_check_fails_on_errors(
 
 
 def test_evaluate(fake: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    def evaluate(places: Any, *, data: str | None, max_rows: int | None) -> Any:
+    def evaluate(places: Any, *, data: str | None, max_rows: int | None, on_finding: Any) -> Any:
         assert (data, max_rows) == ("rows.jsonl", 5)
+        on_finding(Finding("warning", "Nobody trained the head", where="모델"))
         return {place: {"eval_loss": 2.5, "num_rows": 5} for place in places}
 
     fake("evaluate", evaluate)
     words = ["evaluate", "runs/one", "모델", "--data", "rows.jsonl", "--max-rows", "5"]
     assert run_words(words) == 0
-    assert capsys.readouterr().out == (
-        "           runs/one    모델\neval_loss    2.5000  2.5000\nnum_rows          5       5\n"
+    assert capsys.readouterr() == (
+        "           runs/one    모델\neval_loss    2.5000  2.5000\nnum_rows          5       5\n",
+        "warning: Nobody trained the head\n  --> 모델\n",
     )
     assert run_words([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["모델"] == {"eval_loss": 2.5, "num_rows": 5}

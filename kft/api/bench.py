@@ -19,7 +19,7 @@ from kft.api.run_folder import device_name
 from kft.api.stepping import training_windows
 from kft.api.training import prepare_training
 from kft.bench import matmul_peak, product_weights, synchronize
-from kft.errors import UsageError
+from kft.errors import UsageError, counted
 from kft.models.precision import dtype_name
 from kft.recipe.reader import Overrides
 from kft.tasks.task import Window
@@ -90,11 +90,11 @@ def bench(
     available = training.plan.total_steps
     if available < steps + 1:
         raise UsageError(
-            f"The run has {available} steps, and {steps + 1} are needed",
+            f"The run has {counted(available, 'step')}, and {steps + 1} are needed",
             where="`train.max_steps`",
             hint=f"`train.max_steps={steps + 1}`, or fewer `--steps`",
         )
-    observer.stage(f"timing {steps} steps")
+    observer.stage(f"timing {counted(steps, 'step')}")
     device = loaded.accelerator.device
     set_seed(loaded.recipe.train.seed)
     clock = Clock(device)

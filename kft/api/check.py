@@ -13,7 +13,6 @@ import transformers
 from kft.api.clean_copy import CleanCopy, write_clean_copy
 from kft.api.dataset import Prepared
 from kft.api.duration import expected_duration
-from kft.api.general_text import general_records
 from kft.api.given import RecipeOrPath, as_recipe
 from kft.api.memory import plan_run
 from kft.api.plan import first_rows, plan_facts, wants_packing, window_plan
@@ -150,7 +149,6 @@ def check(
     weights_dtype(recipe.model.dtype, compute_dtype(recipe.train.precision, device), device)
     place = _place_findings(Path(recipe.output_dir))
     config, records, tokenizer, prepared = load_data(recipe, task)
-    general_records(recipe)  # the user's own may not be there
     model = {
         "name_or_path": recipe.model.name_or_path,
         "model_type": config.model_type,

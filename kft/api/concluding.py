@@ -68,7 +68,9 @@ def conclude(
     if loaded.ranks.is_main:
         save_trained(loaded, folder, shared)
     observer.stage("measuring the tuned model")
-    known = watch.last(step) if result["best"].get("step") == step else None
+    best = result["best"]  # the weights are the last step's, or those of the best evaluation
+    are_last = not best.get("is_saved") or best["step"] == step
+    known = watch.last(step) if are_last else None
     tuned = look_at(loaded, bare, rows, known)
     seen = measure_training_rows(loaded, bare, rows) if tuned.measurement else None
     if not loaded.ranks.is_main:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from kft.api.dataset import prepare_held_out, trained_renderer
-from kft.api.general_text import KEY, general_examples
+from kft.api.general_text import general_if_there
+from kft.api.given_rows import of_given_file, require_file
 from kft.api.measuring import (
     Look,
     answer_rows,
@@ -24,10 +25,8 @@ from kft.api.opened import Opened, is_run, open_model, run_recipe
 from kft.api.preflight import with_labels
 from kft.api.records import read_records
 from kft.data.content import same_content
-from kft.data.files import resolve_files
 from kft.data.left_out import LeftOut
-from kft.data.templates import TemplateRenderer
-from kft.errors import DataError, UsageError
+from kft.errors import DataError, Finding, UsageError
 from kft.evaluation.choice import MEMORY
 from kft.evaluation.comparison import compare
 from kft.evaluation.metrics.statistic import Statistic, value
@@ -39,11 +38,14 @@ from kft.models.logits import logits_from
 from kft.recipe.schema import DataSection, ModelSection, Recipe
 from kft.tasks.inputs import plain_model
 from kft.tasks.registry import TASKS, choose_task
-from kft.tasks.task import Example, Task
 
 
 def evaluate(
-    places: Sequence[str], *, data: str | None = None, max_rows: int | None = None
+    places: Sequence[str],
+    *,
+    data: str | None = None,
+    max_rows: int | None = None,
+    on_finding: Callable[[Finding], None] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Measure models on held-out rows.
 
@@ -51,6 +53,7 @@ def evaluate(
         places: Run folders, adapters, checkpoints' folders or hub names.
         data: A file of rows; ``None`` takes the held-out rows of the first run named.
         max_rows: Rows at most, the first ones after the seeded shuffle.
+        on_finding: Told what doesn't stop it: a head that nobody trained, a text that has gone.
 
     Returns:
         Name -> numbers: ``eval_loss`` in nats per target, the task's metrics (or those of the
@@ -77,6 +80,8 @@ def evaluate(
     _require_one_task(runs)
     if data is None:
         require_same_rows(Path(runs[0]))
+    else:
+        require_file(data)
     results: dict[str, dict[str, Any]] = {}
     first: Measured | None = None
     for place in dict.fromkeys(places):
@@ -84,7 +89,11 @@ def evaluate(
         rows = _rows_recipe(recipe, data, max_rows)
         if recipe is None:
             rows = _own_task(rows, opened)
-        measured = measure_opened(opened, rows)
+        with of_given_file(data):
+            measured = measure_opened(opened, rows)
+        if on_finding is not None:
+            for finding in measured.findings:
+                on_finding(finding)
         general = measured.look.general.items()
         results[place] = {
             **measured.look.result,
@@ -117,11 +126,13 @@ class Measured:
         look: What it showed.
         places: Where each row stands.
         targets: How many targets each row has under its tokenizer.
+        findings: What to tell beside the numbers.
     """
 
     look: Look
     places: list[str]
     targets: list[int]
+    findings: Sequence[Finding] = ()
 
 
 _PER_TOKEN = frozenset({"eval_loss", "perplexity"})
@@ -211,10 +222,11 @@ def measure_opened(opened: Opened, recipe: Recipe) -> Measured:
     train = records.train if theirs and recipe.data.train != recipe.data.eval else []
     rows = rows_to_measure(held_out, kept, task, section, renderer, train=train)
     fast = recipe.train.fast_paths
+    passages, told = general_if_there(recipe, task, opened.tokenizer, renderer, positions)
     rows = replace(
         rows,
         unpadded=fast and use_document_attention(plain_model(opened.model)),
-        general=_general(recipe, task, opened, renderer, positions),
+        general=passages,
     )
     module = task.with_loss(opened.model, logits_from=logits_from(opened.model, fast=fast))
     device = opened.model.device
@@ -225,24 +237,8 @@ def measure_opened(opened: Opened, recipe: Recipe) -> Measured:
     look = put_together(rows, measured, answers, general)
     counts = measured.rows["counts"] if measured else []
     places = [example.place for example in held_out.examples]
-    return Measured(look, places, [int(count) for count in counts])
-
-
-def _general(
-    recipe: Recipe,
-    task: Task,
-    opened: Opened,
-    renderer: TemplateRenderer,
-    positions: int | None,
-) -> list[Example]:
-    """The general passages; none where the recipe's own text is not there any more."""
-    asked = recipe.evaluate.general_text
-    if asked not in (None, "auto"):
-        try:
-            resolve_files(asked, KEY)
-        except DataError:
-            return []
-    return general_examples(recipe, task, opened.tokenizer, renderer, positions)
+    targets = [int(count) for count in counts]
+    return Measured(look, places, targets, [*opened.findings, *told])
 
 
 def _rows_recipe(recipe: Recipe | None, data: str | None, max_rows: int | None) -> Recipe:

@@ -9,7 +9,7 @@ from typing import Any
 from kft.data.files import resolve_files
 from kft.data.record_store import read_side
 from kft.data.templates import TemplateRenderer
-from kft.errors import DataError
+from kft.errors import DataError, Finding
 from kft.evaluation.forgetting import general_texts
 from kft.recipe.metric_rules import GENERAL_METRIC
 from kft.recipe.schema import DataSection, Recipe
@@ -72,6 +72,22 @@ def general_examples(
     made = task.encode_many(records, tokenizer, renderer, options)
     end = tokenizer.eos_token_id
     return [_without_end(example, end) for examples in made for example in examples]
+
+
+def general_if_there(
+    recipe: Recipe,
+    task: Task,
+    tokenizer: Any,
+    renderer: TemplateRenderer,
+    positions: int | None,
+) -> tuple[list[Example], list[Finding]]:
+    """As :func:`general_examples`; a text that has gone since the run is told, and is no error."""
+    try:
+        return general_examples(recipe, task, tokenizer, renderer, positions), []
+    except DataError as error:
+        what = f"The general text isn't measured: {error.what}"
+        hint = "Put the run's text back where it was, and measure again."
+        return [], [Finding("warning", what, where=f"`{KEY}`", hint=hint)]
 
 
 def _without_end(example: Example, end: int | None) -> Example:

@@ -10,11 +10,12 @@ from typing import get_args
 
 from kft.api.recipe_text import recipe_text
 from kft.api.sample import Sample, look_at
-from kft.errors import RecipeError, UsageError, name_list, nearest_name
+from kft.errors import RecipeError, UsageError, name_list
 from kft.models.loader import check_name
 from kft.models.preset_memory import memory_need
 from kft.models.presets import Preset, find_preset, recognise
 from kft.models.tokenizer_files import TokenizerFiles
+from kft.recipe.foreign_names import meant_choice
 from kft.recipe.reader import read_recipe
 from kft.recipe.schema import Method, TaskName
 from kft.recipe.task_rules import tasks_for
@@ -28,6 +29,7 @@ __all__ = [
     "offered_tasks",
     "plan",
     "resolve",
+    "usual_task",
     "write",
 ]
 
@@ -132,6 +134,13 @@ def offered_tasks(preset: Preset | None, rows_format: str, model: str = "") -> l
     return [task for task in preset.tasks if task in fitting] or fitting
 
 
+def usual_task(sample: Sample, tasks: Sequence[str]) -> str:
+    """The first of the offered tasks; of scores no class is learned, but the number."""
+    classes, number = "sequence_classification", "sequence_regression"
+    is_number = tasks[0] == classes and sample.labels_are_scores and number in tasks
+    return number if is_number else tasks[0]
+
+
 def plan(wanted: Wanted, sample: Sample) -> Choice:
     """Fill in what the user left open, from the checkpoint and the data.
 
@@ -139,7 +148,7 @@ def plan(wanted: Wanted, sample: Sample) -> Choice:
         UsageError: If task, method or device are none that kft knows.
     """
     tasks = offered_tasks(wanted.preset, sample.layout.format, wanted.model)
-    task = _one_of("--task", wanted.task, list(get_args(TaskName))) or tasks[0]
+    task = _one_of("--task", wanted.task, list(get_args(TaskName))) or usual_task(sample, tasks)
     method = _one_of("--method", wanted.method, list(get_args(Method)))
     suited, rows, reason = _method(wanted)
     if method is not None and method != suited:
@@ -199,7 +208,7 @@ def write(choice: Choice, path: Path) -> None:
 def _one_of(flag: str, given: str | None, names: list[str]) -> str | None:
     if given is None or given in names:
         return given
-    meant = nearest_name(given, names)
+    meant = meant_choice(given, names)
     raise UsageError(
         f"Unknown value `{given}` for `{flag}`",
         expected=f"one of {name_list(names, 9)}",

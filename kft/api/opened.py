@@ -9,15 +9,16 @@ from typing import Any
 
 import torch
 
-from kft.errors import ModelError, UsageError
+from kft.errors import Finding, ModelError, UsageError
 from kft.models.adapters import attach_adapter
 from kft.models.checkpoint_files import check_json, is_adapter
 from kft.models.decoders import as_decoder, is_encoder
-from kft.models.heads import HeadOptions
+from kft.models.heads import HeadOptions, untrained_finding
 from kft.models.loader import (
     clean_generation_config,
     load_config,
     load_model,
+    load_model_with_head,
 )
 from kft.models.precision import compute_dtype, inference_dtype
 from kft.models.quiet import silence_transformers
@@ -40,6 +41,7 @@ class Opened:
         recipe: The recipe of its run; ``None`` when it does not come from one.
         dtype: Precision of computation.
         task: What the model was trained for.
+        findings: What to tell of its weights.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Opened:
     recipe: Recipe | None
     dtype: torch.dtype
     task: str = "causal_lm"
+    findings: tuple[Finding, ...] = ()
 
 
 def is_run(folder: Path) -> bool:
@@ -130,17 +133,16 @@ def _open_plain(
 ) -> Opened:
     tokenizer = load_tokenizer(section)
     task = TASKS[recipe.task if recipe else task_of(section)]
-    model = load_model(
-        section,
-        auto_class=task.auto_class,
-        dtype=dtype,
-        device=device,
-        head=head_of(recipe) if recipe else None,
+    head = head_of(recipe) if recipe else HeadOptions()
+    model, new, _ = load_model_with_head(
+        section, auto_class=task.auto_class, dtype=dtype, device=device, head=head
     )
     if task.answers_in_text and is_encoder(model.config):
         as_decoder(tokenizer)
     clean_generation_config(model, tokenizer)
-    return Opened(place, model, tokenizer, recipe, dtype, task.name)
+    untrained = untrained_finding(place, model, new, head)
+    findings = (untrained,) if untrained else ()
+    return Opened(place, model, tokenizer, recipe, dtype, task.name, findings)
 
 
 def head_of(recipe: Recipe) -> HeadOptions:

@@ -9,6 +9,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from kft.api.dataset import Prepared, prepare
+from kft.api.general_text import general_records
 from kft.api.records import Records, RecordTexts, read_records, texts_of
 from kft.api.row_checks import findings, stop_on_errors
 from kft.api.shapes import shapes_of
@@ -60,6 +61,7 @@ def _load_data(
     recipe: Recipe, task: Task, made_tokenizer: Path | None, ranks: int
 ) -> tuple[Any, Records, Any, Prepared]:
     require_trackers(recipe.train.report_to)
+    general_records(recipe)  # read again when they are measured; what is wrong is told here
     records = with_labels(read_records(recipe, ranks))
     config = load_config(recipe.model)
     fit_attention(config, task.auto_class, recipe.model.attention)

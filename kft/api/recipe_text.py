@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
+from kft.errors import counted
 from kft.recipe.core_yaml import CORE_TYPES
 
 if TYPE_CHECKING:
     from kft.api.init import Choice
+    from kft.data.label_balance import LikelyTypo
 
 _PLAIN = re.compile(r"[\w/~][\w ./~-]*(?<! )|\.{1,2}/[\w ./~-]*(?<! )")
 _COMMENT_COLUMN = 40
@@ -52,9 +54,9 @@ def _eval_steps(choice: Choice) -> int | None:
     """Steps between evaluations; ``None`` where steps are few, or packing hides their number."""
     sample = choice.sample
     steps = math.ceil(sample.num_rows * (1 - sample.eval_fraction) / _STEP_ROWS) * _EPOCHS
-    return (
-        steps // _EVALUATIONS if sample.layout.format != "text" and steps > _EVALUATIONS else None
-    )
+    if sample.layout.format == "text" or steps <= _EVALUATIONS:
+        return None
+    return math.ceil(steps / _EVALUATIONS)  # rounded down, the last two would be close together
 
 
 def _evaluate(choice: Choice) -> list[Line]:
@@ -115,19 +117,14 @@ def _data(choice: Choice) -> list[Line]:
     sample, layout = choice.sample, choice.sample.layout
     lines: list[Line] = [
         "data:",
-        (f"  train: {_scalar(choice.wanted.data)}", f"{sample.num_rows:,} rows"),
+        (f"  train: {_scalar(choice.wanted.data)}", counted(sample.num_rows, "row")),
         (f"  eval_fraction: {sample.eval_fraction}", "held out, to compare before and after"),
         (f"  format: {layout.format}", layout.note.partition(": ")[2].replace("\n", " ")),
     ]
     if sample.named:
         roles = ", ".join(f"{role}: {_scalar(name)}" for role, name in sample.named.items())
         lines.append(f"  columns: {{{roles}}}")
-    if sample.labels:
-        names = list(choice.wanted.labels) or list(sample.labels)
-        comment = "in the order of their numbers" if sample.labels_are_numbers else ""
-        if sample.labels_are_numbers and not choice.wanted.labels:
-            comment = "give them names, such as 부정 and 긍정: the name is the answer"
-        lines.append((f"  labels: {_list(names)}", comment))
+    lines += _labels(choice)
     if layout.format != "text" and _writes_answers(choice):
         lines.append(_template(choice))
     most = f"; the model takes {choice.context:,}" if choice.context else ""
@@ -140,6 +137,28 @@ def _data(choice: Choice) -> list[Line]:
     if sample.may_pass(choice.max_length) and cuts_answers:
         lines.append(("  on_too_long: drop", "`truncate` would cut the answer of such rows"))
     return lines
+
+
+def _labels(choice: Choice) -> list[Line]:
+    """Their names: in one line, or below each other where one of them may be a typo."""
+    sample = choice.sample
+    names = list(choice.wanted.labels) or list(sample.labels)
+    comments = {typo.label: _typo_comment(typo) for typo in sample.typos}
+    if comments:
+        return [
+            "  labels:",
+            *((f"    - {_scalar(name)}", comments.get(name, "")) for name in names),
+        ]
+    comment = "in the order of their numbers" if sample.labels_are_numbers else ""
+    if sample.labels_are_numbers and not choice.wanted.labels:
+        comment = "give them names, such as 부정 and 긍정: the name is the answer"
+    return [(f"  labels: {_list(names)}", comment)] if names else []
+
+
+def _typo_comment(typo: LikelyTypo) -> str:
+    seen = f"in {counted(typo.count, 'row')} ({typo.place})"
+    meant = f"`{typo.meant}`, which is in {typo.meant_count:,}"
+    return " ".join(f"{seen}: a typo of {meant}?".split())  # a comment ends with its line
 
 
 def _template(choice: Choice) -> Line:
@@ -192,4 +211,11 @@ def _scalar(text: str) -> str:
     means_more = any(pattern.match(text) for _, pattern in CORE_TYPES)
     if _PLAIN.fullmatch(text) and not means_more:
         return text
-    return json.dumps(text, ensure_ascii=False)
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(part if part.isprintable() else _escaped(part) for part in quoted)
+
+
+def _escaped(character: str) -> str:
+    r"""What can't be seen, such as a space without width, as YAML writes it: ``\u200b``."""
+    number = ord(character)
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

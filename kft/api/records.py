@@ -9,7 +9,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from kft.api.row_checks import nothing_left
+from kft.api.row_checks import nothing_left, require_learned
 from kft.data.batches import hold_out
 from kft.data.files import resolve_files
 from kft.data.layouts import Layout
@@ -66,6 +66,7 @@ def read_records(recipe: Recipe, ranks: int = 1) -> Records:
     files = train_files(data)
     label_as = TASKS[recipe.task].label_as
     side = read_side(files, data, label_as, most=_enough(recipe, ranks))
+    require_learned(recipe.task, side.layout, side.num_rows, files)
     train, uses, dropped = side.records, side.uses, side.dropped
     if not train:
         raise nothing_left(files, dropped)

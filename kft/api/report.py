@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from kft.reporting.views import ComparisonView, RunView
 from kft.train.runlog import read_log
 
 _NOT_COMPARED = ("output_dir",)
+_TITLE_END = " · kft</title>".encode()
+_HEAD_BYTES = 4096
 
 
 def report(places: Sequence[str], *, output: str | None = None) -> Path:
@@ -29,14 +32,15 @@ def report(places: Sequence[str], *, output: str | None = None) -> Path:
 
     Args:
         places: Run folders.
-        output: The file; ``None`` is ``report.html`` in the run folder for one run, and
-            ``comparison.html`` here for several.
+        output: The file, which may be an earlier page of kft's; ``None`` is ``report.html`` in
+            the run folder for one run, and for several ``comparison.html`` here, or
+            ``comparison-2.html`` and so on where there is one.
 
     Returns:
         The file that was written.
 
     Raises:
-        UsageError: If a folder is no run, or the file can't be written.
+        UsageError: If a folder is no run, or the file can't be written or holds something else.
 
     Example:
         >>> kft.report(["runs/quickstart"], output="runs/page.html").name
@@ -44,6 +48,8 @@ def report(places: Sequence[str], *, output: str | None = None) -> Path:
     """
     folders = [load_run(place).folder for place in dict.fromkeys(places)]
     recipes = [read_recipe(folder / "recipe.yaml") for folder in folders]
+    if output is not None:
+        _require_replaceable(Path(output))
     if len(folders) == 1:
         return write_report(folders[0], recipes[0], Path(output) if output else None)
     views = [_view(*pair) for pair in zip(folders, recipes, strict=True)]
@@ -54,7 +60,7 @@ def report(places: Sequence[str], *, output: str | None = None) -> Path:
             pairs=_pairs(folders, recipes),
         )
     )
-    return _write(Path(output or "comparison.html"), page)
+    return _write(Path(output) if output else _free_name("comparison.html"), page)
 
 
 def write_report(folder: Path, recipe: Recipe, output: Path | None = None) -> Path:
@@ -69,6 +75,31 @@ def write_report(folder: Path, recipe: Recipe, output: Path | None = None) -> Pa
         UsageError: If it can't be written.
     """
     return _write(output or folder / "report.html", report_page(_view(folder, recipe)))
+
+
+def _free_name(name: str) -> Path:
+    """The name here that no earlier page has: other runs were compared there, perhaps."""
+    first = Path(name)
+    numbered = (first.with_stem(f"{first.stem}-{number}") for number in count(2))
+    return next(path for path in chain([first], numbered) if not path.exists())
+
+
+def _require_replaceable(path: Path) -> None:
+    """Refuse a place that holds anything but a page of kft's.
+
+    Raises:
+        UsageError: If it does.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        begins = file.read(_HEAD_BYTES)
+    if _TITLE_END not in begins:
+        raise UsageError(
+            f"`{path}` holds something that `kft report` has not written",
+            where="`--output`",
+            expected="no such file, or an earlier page",
+        )
 
 
 def _write(path: Path, page: str) -> Path:

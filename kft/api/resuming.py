@@ -81,5 +81,29 @@ def last_checkpoint(folder: Path, observer: Observer) -> tuple[Path, int] | None
     return None
 
 
+def training_stage(first_step: int, total_steps: int, *, is_over: bool = False) -> str:
+    """What to say as training begins, goes on, or has nothing left to do.
+
+    Args:
+        first_step: The next one to take.
+        total_steps: Of the whole run.
+        is_over: It was stopped early, by its evaluations.
+
+    Example:
+        >>> training_stage(5, 6)
+        'training on from step 5'
+        >>> training_stage(7, 6)
+        'all 6 steps were taken before: saving, measuring and exporting again'
+    """
+    taken = first_step - 1
+    if taken >= total_steps:
+        all_of_them = "the one step was" if taken == 1 else f"all {taken:,} steps were"
+        return f"{all_of_them} taken before: saving, measuring and exporting again"
+    if is_over:
+        early = f"stopped early after step {taken:,} before"
+        return f"{early}: saving, measuring and exporting again"
+    return "training" if first_step == 1 else f"training on from step {first_step:,}"
+
+
 def _shown(value: Any) -> str:
     return "null" if value is None else str(value)

@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 
 from kft.api.token_report import count_tokens, token_findings
+from kft.data.layouts import Layout
 from kft.data.left_out import LeftOut
+from kft.data.rows import read_rows
+from kft.data.sources import RowSource
 from kft.data.table import lengths
-from kft.errors import DataError, Finding, RecipeError
+from kft.errors import DataError, Finding, RecipeError, counted
+from kft.recipe.keys import one_of
+from kft.recipe.task_rules import tasks_for
 from kft.tasks.task import Example, Record, Renderer
 
 _ENOUGH = 8  # characters of an answer that are looked for in its rendering
@@ -75,6 +80,43 @@ def check_positions(groups: Sequence[Sequence[Example]], positions: int | None) 
                 expected=f"at most {positions} tokens",
                 hint=f"`data.max_length={positions}`",
             )
+
+
+_LEARNED = {
+    "sequence_classification": ("a label", "label"),
+    "sequence_regression": ("a number", "label"),
+    "token_classification": ("tags", "tags"),
+}
+"""Task -> what it learns of a row, and the role of the column that has it."""
+
+
+def require_learned(task: str, layout: Layout, num_rows: int, files: Sequence[RowSource]) -> None:
+    """See that the rows are of a format that has what the task learns.
+
+    Args:
+        task: The recipe's task.
+        layout: How the columns were read.
+        num_rows: Rows read.
+        files: Where they come from; at least one.
+
+    Raises:
+        DataError: If no row has it, with the column that may, or the tasks that need none.
+    """
+    fitting = tasks_for(layout.format)
+    if task not in _LEARNED or task in fitting:
+        return
+    learned, role = _LEARNED[task]
+    used = {column.partition(".")[0] for column in layout.columns.values()}
+    free = [name for name in next(read_rows(files[0])).fields if name not in used]
+    hint = (
+        f"`data.columns: {{{role}: {free[0]}}}` names the column that holds it." if free else None
+    )
+    raise DataError(
+        f"None of the {counted(num_rows, 'row')} has {learned}, which `task: {task}` learns",
+        where=", ".join(map(str, files)),
+        expected=f"a column for the role `{role}`; the rows were taken for {layout.note}",
+        hint=hint or f"Add a column `{role}`, or learn {one_of(list(fitting))} as `task`.",
+    )
 
 
 def nothing_left(files: Sequence[object], dropped: Mapping[str, LeftOut]) -> DataError:

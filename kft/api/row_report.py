@@ -14,7 +14,7 @@ from kft.data.duplicates import TextKeys
 from kft.data.health import TextHealth
 from kft.data.label_balance import LabelCounts
 from kft.data.record_store import identity
-from kft.errors import Finding
+from kft.errors import Finding, counted, share_of
 from kft.tasks.record import Record
 
 PlaceOf = Callable[[int], str]
@@ -73,7 +73,7 @@ def report_on_rows(
                 health.add(text, record.place, part)
             keys.add(_content(record), record.label)
             if record.label is not None and record.label < len(labels):
-                counts.add(record.label, held_out=keys is apart)
+                counts.add(record.label, held_out=keys is apart, place=record.place)
     leaked = apart.standing_in(trained)
     findings = [
         *health.findings(),
@@ -208,7 +208,7 @@ def _repeated_findings(keys: TextKeys, place: PlaceOf) -> Iterator[Finding]:
         is_note = what is but_for or share < _MANY_COPIES
         yield Finding(
             "note" if is_note else "warning",
-            f"{what}, {share:.1%} of them",
+            f"{what}, {share_of(share)} of them",
             where=f"{place(row)}, as {first}",
             hint=None
             if what is but_for
@@ -248,6 +248,6 @@ def _held_out_findings(
     if 0 < num_rows < FEW_ROWS:
         yield Finding(
             "warning",
-            f"Only {num_rows} rows are held out: too few to tell a difference from noise",
+            f"Only {counted(num_rows, 'row')} held out: too few to tell a difference from noise",
             hint=f"Hold out at least {FEW_ROWS}: raise `data.eval_fraction`, or give `data.eval`.",
         )

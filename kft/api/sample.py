@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, get_args
 
+from kft.data.cells import Cells
 from kft.data.files import resolve_files
+from kft.data.label_balance import LikelyTypo, likely_typos
+from kft.data.labels import score
 from kft.data.layouts import Layout, choose_layout
 from kft.data.rows import Row, read_rows
 from kft.errors import DataError, UsageError, name_list, nearest_name
@@ -40,8 +44,10 @@ class Sample:
         num_rows: Rows in the file.
         labels: Distinct labels, sorted; numbers as text.
         labels_are_numbers: Their names stand nowhere in the file.
+        labels_are_scores: They are numbers that aren't all whole, so they have no names.
         usual_characters: Characters in a row, which 95 % of the rows don't pass.
         most_characters: Characters in the longest row.
+        typos: Labels that may be another one, misspelt.
     """
 
     layout: Layout
@@ -51,6 +57,8 @@ class Sample:
     labels_are_numbers: bool
     usual_characters: int
     most_characters: int
+    typos: tuple[LikelyTypo, ...] = ()
+    labels_are_scores: bool = False
 
     def suggested_length(self, context: int | None) -> int:
         """``data.max_length``: holds 95 % of the rows, and the model takes it."""
@@ -66,7 +74,8 @@ class Sample:
     def eval_fraction(self) -> float:
         """Share to hold out, so that a difference can be told: of labels it takes more rows."""
         least = min(0.5, _FEW / max(self.num_rows, 1) + 0.005)
-        wanted = min(0.2, _LABELLED / max(self.num_rows, 1)) if self.labels else 0.0
+        is_labelled = self.labels or self.labels_are_scores
+        wanted = min(0.2, _LABELLED / max(self.num_rows, 1)) if is_labelled else 0.0
         return max(0.05, round(max(least, wanted), 2))
 
 
@@ -88,19 +97,24 @@ def look_at(
     section = _section(data, named)
     layout: Layout | None = None
     lengths: list[int] = []
-    labels: dict[str, None] = {}
+    labels: Counter[str] = Counter()
+    places: dict[str, str] = {}
     for path in resolve_files(data, "`--data`"):
         for row in read_rows(path):
             layout = layout or choose_layout(row, section)
             lengths.append(_characters(row, layout))
             if "label" in layout.columns:
-                text = str(row.fields.get(layout.columns["label"]) or 0).strip()
-                labels.setdefault(text)
+                for value, place in Cells(layout, section.normalization).label_cells(row):
+                    labels[text := str(value).strip()] += 1
+                    places.setdefault(text, place)
     if layout is None:
         raise DataError("The file has no rows", where=data)
     lengths.sort()
     are_numbers = bool(labels) and all(_NUMBER.fullmatch(label) for label in labels)
-    names = sorted(labels)
+    are_scores = (
+        bool(labels) and not are_numbers and all(score(label) is not None for label in labels)
+    )
+    names = [] if are_scores else sorted(labels)
     if are_numbers:
         names = [str(number) for number in range(max(int(float(name)) for name in names) + 1)]
     return Sample(
@@ -111,6 +125,8 @@ def look_at(
         labels_are_numbers=are_numbers,
         usual_characters=lengths[min(len(lengths) - 1, int(0.95 * len(lengths)))],
         most_characters=lengths[-1],
+        typos=() if are_numbers or are_scores else tuple(likely_typos(labels, places)),
+        labels_are_scores=are_scores,
     )
 
 

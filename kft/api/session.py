@@ -15,7 +15,7 @@ from kft.api.loaded import Loaded, load
 from kft.api.measuring import Rows
 from kft.api.observer import Observer, Silent
 from kft.api.ranks import Ranks, connect, lost_rank
-from kft.api.resuming import last_checkpoint, require_same_run
+from kft.api.resuming import last_checkpoint, require_same_run, training_stage
 from kft.api.run_folder import (
     create,
     environment,
@@ -133,7 +133,8 @@ def _run_steps(
         ranks.together(partial(_go_on_from, checkpoint, steps, watch))
         first_step = checkpoint[1] + 1
     ranks.by_main(lambda: cut_log(folder, first_step))
-    observer.stage("training" if first_step == 1 else f"training on from step {first_step}")
+    total_steps = training.plan.total_steps
+    observer.stage(training_stage(first_step, total_steps, is_over=watch.is_over))
     watch.begin()
     step = first_step - 1
     for stats in train_and_save(steps, folder, watch, first_step):

@@ -16,7 +16,7 @@ from kft.api.paths import with_absolute_paths
 from kft.api.report import report
 from kft.api.run_folder import check_place, free_folder, write_json
 from kft.api.sweep_space import Space, Values
-from kft.errors import Finding, KftError, TrainError, UsageError
+from kft.errors import Finding, KftError, TrainError, UsageError, counted
 from kft.evaluation.metrics.registry import METRICS
 from kft.recipe.reader import write_recipe
 
@@ -215,7 +215,8 @@ def _write_outcome(space: Space, done: Sweep, observer: Observer) -> None:
     """``best.yaml`` and ``comparison.html``, the best run first: the others are paired with it."""
     if not done.ranked:
         raise TrainError(
-            f"None of the {len(done.trials)} trials came to an end with a `{done.metric}`",
+            f"None of the {counted(len(done.trials), 'trial')} came to an end with a "
+            f"`{done.metric}`",
             where=str(done.folder / SWEEP),
             expected="at least one",
         )

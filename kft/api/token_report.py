@@ -12,7 +12,7 @@ from kft.api.row_report import PlaceOf
 from kft.data.batches import WindowPlan
 from kft.data.table import lengths
 from kft.data.token_counts import TokenCounts, example_sizes
-from kft.errors import Finding
+from kft.errors import Finding, counted
 from kft.tasks.task import Example, Record, Renderer
 from kft.train.micro_batch import Lengths
 
@@ -83,8 +83,7 @@ def step_findings(plan: WindowPlan) -> Iterator[Finding]:
     """A warning where an epoch has so few optimizer steps that little can be learned."""
     if plan.max_steps is not None or plan.steps_per_epoch >= _FEW_STEPS:
         return
-    each = plan.steps_per_epoch
-    steps = f"{each} optimizer step{'' if each == 1 else 's'}"
+    steps = counted(plan.steps_per_epoch, "optimizer step")
     rows = max(1, plan.num_rows // _GOOD_STEPS)
     batch = min(plan.rows_per_batch, rows)
     if plan.packing is not None and plan.num_rows < _GOOD_STEPS <= plan.num_examples:
@@ -139,8 +138,8 @@ def rendering_findings(
     if joined:
         yield Finding(
             "note",
-            f"In the first {len(conversations)} rows, tokens reach over the cut between prompt "
-            "and answer; kft encodes the two apart, as they are at generation",
+            f"In the first {counted(len(conversations), 'row')}, tokens reach over the cut between "
+            "prompt and answer; kft encodes the two apart, as they are at generation",
             where=joined[0],
             count=len(joined),
         )

@@ -11,6 +11,7 @@ from rich.cells import cell_len
 
 from kft.cli.messages import finding_text, visible, with_colors
 from kft.cli.tables import pairs, value_text
+from kft.errors import counted, share_of
 
 if TYPE_CHECKING:
     from kft.api.check import Check
@@ -85,8 +86,8 @@ def copy_text(copy: CleanCopy) -> str:
     facts = {
         "mended copy": copy.folder,
         "rows": f"{copy.num_written:,} of {copy.num_read:,}, {copy.num_changed:,} changed",
-        **{f"changed: {name}": f"{count:,} texts" for name, count in copy.changes.items()},
-        **{f"left out: {name}": f"{count:,} rows" for name, count in copy.dropped.items()},
+        **{f"changed: {name}": counted(count, "text") for name, count in copy.changes.items()},
+        **{f"left out: {name}": counted(count, "row") for name, count in copy.dropped.items()},
         "list of changes": copy.changes_file,
         "to use it": " ".join(copy.overrides),
     }
@@ -98,11 +99,7 @@ def _verdict(check: Check) -> str:
         severity: sum(finding.severity == severity for finding in check.findings)
         for severity in ("error", "warning")
     }
-    told = [
-        f"{count} {severity}{'s' if count > 1 else ''}"
-        for severity, count in counts.items()
-        if count
-    ]
+    told = [counted(count, severity) for severity, count in counts.items() if count]
     if check.has_errors:
         return f"Not ready to train: {', '.join(told)}."
     return f"Ready to train, with {told[0]}." if told else "Ready to train."
@@ -148,22 +145,22 @@ def _data(section: Mapping[str, Any]) -> Facts:
 
 def _rows(section: Mapping[str, Any]) -> Facts:
     yield "used", f"{section['train']:,} to train on, {section['held_out']:,} held out"
-    yield "different", f"{section['distinct_texts']:,} texts to train on"
-    for key, name, words in (
-        ("repeated", "repeated", "rows"),
-        ("nearly_repeated", "nearly repeated", "rows, but for case, spaces or signs"),
-        ("conflicting_texts", "several labels", "texts"),
-        ("leaked", "leaked", "held-out rows stand in the training rows"),
+    yield "different", f"{counted(section['distinct_texts'], 'text')} to train on"
+    for key, name, noun, more in (
+        ("repeated", "repeated", "row", ""),
+        ("nearly_repeated", "nearly repeated", "row", ", but for case, spaces or signs"),
+        ("conflicting_texts", "several labels", "text", ""),
+        ("leaked", "leaked", "held-out row", " among the training rows"),
     ):
         if section[key]:
-            yield name, f"{section[key]:,} {words}"
+            yield name, counted(section[key], noun) + more
 
 
 def _text(section: Mapping[str, Any]) -> Facts:
     for column, facts in section.items():
         shares = {name: share for name, share in facts["shares"].items() if share >= 0.0005}
         told = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
-        yield column, f"{facts['characters']:,} characters: {told}"
+        yield column, f"{counted(facts['characters'], 'character')}: {told}"
 
 
 def _labels(section: Mapping[str, Any]) -> Facts:
@@ -171,13 +168,13 @@ def _labels(section: Mapping[str, Any]) -> Facts:
     total = sum(counts.values()) or 1
     for name, count in list(counts.items())[:_MOST_LABELS]:
         held_out = section["held_out_counts"][name]
-        yield name, f"{count:,} ({count / total:.1%}), {held_out:,} held out"
+        yield name, f"{count:,} ({share_of(count, total)}), {held_out:,} held out"
     if len(counts) > _MOST_LABELS:
         yield "", f"and {len(counts) - _MOST_LABELS} more"
 
 
 def _tokens(section: Mapping[str, Any], bars: str) -> Facts:
-    yield "total", f"{section['tokens']:,} in {section['rows']:,} rows"
+    yield "total", f"{section['tokens']:,} in {counted(section['rows'], 'row')}"
     yield "targets", f"{section['targets']:,} ({section['target_share']:.0%})"
     drawn = _histogram(section["histogram"]["rows"], bars)
     yield "per row", f"{section['shortest']} {drawn} {section['longest']}"
@@ -188,7 +185,8 @@ def _tokens(section: Mapping[str, Any], bars: str) -> Facts:
         ("without_target", "without target"),
     ):
         if section[key]:
-            yield words, f"{section[key]:,} rows ({section[key] / section['rows']:.1%})"
+            share = share_of(section[key], section["rows"])
+            yield words, f"{counted(section[key], 'row')} ({share})"
 
 
 def _tokenizer(section: Mapping[str, Any]) -> Facts:

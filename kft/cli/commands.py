@@ -161,7 +161,11 @@ def generate(
 
 @cli.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--output", metavar="FILE", help="Else RUN/report.html, or comparison.html here.")
+@click.option(
+    "--output",
+    metavar="FILE",
+    help="Else RUN/report.html, or comparison.html here under a free name.",
+)
 @takes_traceback
 def report(runs: Sequence[str], output: str | None) -> None:
     """Write a page about a run, or a comparison of several."""

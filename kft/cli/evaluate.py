@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from kft.cli.commands import cli, stdout_width, takes_json, takes_traceback
-from kft.cli.messages import AtLeast, as_json
+from kft.cli.messages import AtLeast, as_json, show_finding
 from kft.errors import UsageError
 
 
@@ -37,7 +37,9 @@ def evaluate(
         if harness is None:
             from kft.api.evaluate import evaluate as evaluate_places
 
-            results = evaluate_places(list(places), data=data, max_rows=max_rows)
+            results = evaluate_places(
+                list(places), data=data, max_rows=max_rows, on_finding=show_finding
+            )
         else:
             from kft.api.harness import run_harness
 

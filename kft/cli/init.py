@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from kft.cli.messages import error_text, tell
-from kft.errors import DataError, KftError, UsageError
+from kft.cli.messages import error_text, show_finding, tell
+from kft.errors import DataError, KftError, UsageError, counted
 
 if TYPE_CHECKING:
     from kft.api.init import Wanted
@@ -63,6 +63,8 @@ def write_recipe(file: str, given: Given) -> None:
     wanted, sample = collect(given)
     choice = plan(wanted, sample)
     write(choice, Path(file))
+    for typo in choice.sample.typos:
+        show_finding(typo.finding())
     tell(f"{choice.method}: {choice.method_reason}")
     tell(f"Next: kft check {file}")
 
@@ -107,7 +109,7 @@ def collect(given: Given) -> tuple[Wanted, Sample]:
             method=given.method,
             device=given.device,
         )
-        tell(f"{sample.num_rows:,} rows; format {sample.layout.note}")
+        tell(f"{counted(sample.num_rows, 'row')}; format {sample.layout.note}")
         return (
             _ask_rest(wanted, sample, offered_tasks(preset, sample.layout.format, wanted.model))
             if missing
@@ -189,10 +191,10 @@ def _roles(text: str) -> dict[str, str]:
 
 
 def _ask_rest(wanted: Wanted, sample: Sample, tasks: Sequence[str]) -> Wanted:
-    from kft.api.init import plan
+    from kft.api.init import plan, usual_task
 
     if wanted.task is None and len(tasks) > 1:
-        wanted = replace(wanted, task=_choose("Task", tasks, tasks[0]))
+        wanted = replace(wanted, task=_choose("Task", tasks, usual_task(sample, tasks)))
     if sample.labels_are_numbers:
         names = [
             click.prompt(f"Name of label {number}", default=number, err=True)

@@ -10,7 +10,7 @@ import click
 
 from kft.cli.commands import cli, takes_json, takes_traceback
 from kft.cli.messages import AtLeast, as_json, visible
-from kft.errors import TrainError
+from kft.errors import TrainError, counted
 
 if TYPE_CHECKING:
     from kft.api.resume_check import ResumeCheck
@@ -33,14 +33,15 @@ def resume_check(run: str, steps: int, wants_json: bool) -> None:
         raise TrainError(
             f"A stop after step {checked.stopped_after} changes the run: other {first.name}",
             where=first.first_difference,
-            expected=f"the same bits after {checked.steps} steps",
+            expected=f"the same bits after {counted(checked.steps, 'step')}",
         )
 
 
 def check_text(checked: ResumeCheck) -> str:
     """A line for each kind of value."""
     title = (
-        f"{checked.steps} steps straight through, and stopped after step {checked.stopped_after}:"
+        f"{counted(checked.steps, 'step')} straight through, and stopped after step "
+        f"{checked.stopped_after}:"
     )
     width = max(len(one.name) for one in checked.compared)
     lines = [

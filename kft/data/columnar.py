@@ -13,7 +13,7 @@ from kft.data.archives import open_bytes
 from kft.data.row import Row
 from kft.data.sources import DataFile
 from kft.data.tables import check_names
-from kft.errors import DataError
+from kft.errors import DataError, counted
 
 _BATCH_ROWS = 1024
 _ARROW_FILE = b"ARROW1"
@@ -43,7 +43,7 @@ def _rows(file: DataFile, batches: Any, kind: str) -> Iterator[Row]:
         # UnicodeDecodeError is a ValueError; a damaged length overflows or asks for all memory.
         except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
             raise DataError(
-                f"Broken {kind} after {number} rows: {str(error) or 'out of memory'}",
+                f"Broken {kind} after {counted(number, 'row')}: {str(error) or 'out of memory'}",
                 where=str(file),
                 expected=f"a whole {kind} file; this one may be cut off",
             ) from error

@@ -12,7 +12,7 @@ from kft.data.conversations import conversation_turns, shown
 from kft.data.labels import flags_of, label_index, label_number, names_of, score, tag_name
 from kft.data.layouts import Layout
 from kft.data.row import Row
-from kft.errors import DataError
+from kft.errors import DataError, counted
 from kft.tasks.record import LabelUse, Message, Record
 
 _MISSING = object()
@@ -189,7 +189,7 @@ class RecordReader:
             raise DataError(
                 "The tags don't match the tokens",
                 where=row.place,
-                expected=f"{len(tokens)} tags, one for each token; got {len(tags)}",
+                expected=f"{counted(len(tokens), 'tag')}, one for each token; got {len(tags)}",
             )
         # Characters hold the blanks between words themselves, words don't.
         are_characters = all(len(token) == 1 for token in tokens)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from kft.data.encodings import open_text
 from kft.data.row import Row
 from kft.data.sources import DataFile
-from kft.errors import DataError, name_list
+from kft.errors import DataError, counted, name_list
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _FIELD_LIMIT = 2**31 - 1  # characters; the csv module's own limit is 131,072
@@ -132,7 +132,8 @@ def _table_rows(lines: Iterator[tuple[str, list[str]]], hint: str | None) -> Ite
             raise DataError(
                 "Fields of the row don't match the header",
                 where=place,
-                expected=f"{len(header)} fields: {name_list(header, 8)}; got {len(cells)}",
+                expected=f"{counted(len(header), 'field')}: {name_list(header, 8)}; "
+                f"got {len(cells)}",
                 hint=hint,
             )
         else:
@@ -191,7 +192,8 @@ def _tagged_rows(file: DataFile) -> Iterator[Row]:
             raise DataError(
                 "The tags don't match the words",
                 where=place,
-                expected=f"a tab and {len(sentence.split())} tags; got {len(tags.split())}",
+                expected=f"a tab and {counted(len(sentence.split()), 'tag')}; "
+                f"got {len(tags.split())}",
             )
         sentence, _, tags = line.partition("\t")
         yield Row({"tokens": sentence.split(), "tags": tags.split()}, place)

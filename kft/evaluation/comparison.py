@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kft.errors import counted
 from kft.evaluation.fit import noise_sentence
 from kft.evaluation.intervals import Interval, Outcome, metric_interval, paired_metric_interval
 from kft.evaluation.metrics.registry import METRICS
@@ -110,9 +111,10 @@ def headline(
     if outcome is not None:
         told["sentence"] = noise_sentence(name, outcome, num_rows)
     elif num_rows < FEWEST_ROWS:
-        told["sentence"] = f"{name}: {num_rows} rows are too few to tell a difference from noise"
+        are = f"{counted(num_rows, 'row')} {'is' if num_rows == 1 else 'are'}"
+        told["sentence"] = f"{name}: {are} too few to tell a difference from noise"
     else:
-        told["sentence"] = f"{name}: undefined on {num_rows:,} rows"
+        told["sentence"] = f"{name}: undefined on {counted(num_rows, 'row')}"
     free = free_score(name, result)
     if found is None or free is None:
         return told

@@ -12,7 +12,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from kft.errors import ExportError
+from kft.errors import ExportError, counted
 from kft.export.differences import Differences, measure
 from kft.export.gguf_architecture import Architecture, Value
 from kft.export.gguf_model import GgufModel
@@ -222,7 +222,7 @@ def _compare_tensors(found: GgufModel, content: Content) -> Any:
     odd = sorted(set(wanted) ^ (set(found.tensors) - {ROPE_FREQUENCIES}))
     if odd:
         raise ExportError(
-            f"The GGUF file lacks or adds {len(odd)} tensors", where=f"first `{odd[0]}`"
+            f"The GGUF file lacks or adds {counted(len(odd), 'tensor')}", where=f"first `{odd[0]}`"
         )
     factors = rope_factors(content.model)
     if factors is not None and not torch.equal(found.tensor(ROPE_FREQUENCIES), factors):

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig
 
-from kft.errors import ExportError
+from kft.errors import ExportError, counted
 from kft.export.differences import (
     LogitRowsOf,
     as_reference,
@@ -113,7 +113,7 @@ def verify_folder(
     ]
     if odd:
         raise ExportError(
-            f"The saved model lacks or adds {len(odd)} weights, first `{min(odd)}`",
+            f"The saved model lacks or adds {counted(len(odd), 'weight')}, first `{min(odd)}`",
             where=str(folder),
             expected=f"exactly the weights of `{type(merged).__name__}`",
         )

@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from kft.errors import ModelError
+from kft.errors import ModelError, counted
 from kft.models.checkpoint_files import refused_pickle
 from kft.models.loader import first_line
 from kft.models.lora_layers import register_fast_layers
@@ -136,7 +136,7 @@ def _new_rows(model: Any, token_ids: Sequence[int]) -> dict[str, list[int]] | No
     output = model.get_output_embeddings()
     if output is not None and _is_tied(model) and getattr(output, "bias", None) is not None:
         raise ModelError(
-            f"An adapter can't train the {len(token_ids)} rows of new tokens of "
+            f"An adapter can't train {counted(len(token_ids), 'row')} of new tokens of "
             f"`{model.config.model_type}`: its head shares them and has a bias, which peft drops",
             where="`adapter.method`",
             expected="`full`, or a tokenizer whose tokens all have a pretrained embedding",

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kft.errors import Finding, ModelError, Severity
+from kft.errors import Finding, ModelError, Severity, share_of
 from kft.models.guard_fit import fit_findings
 from kft.models.tokenizer_measures import (
     SENTENCES,
@@ -142,7 +142,10 @@ def _reading(measures: Measures, what: str, hint: str, *, is_decisive: bool) -> 
         said = f"{what[0].upper()}{what[1:]} take {per_character:.1f} tokens per character"
         return [Finding("warning", f"{said}: the vocabulary holds little Korean", where)]
     if unknown > UNKNOWN_NOTED or recall < RECALL_NOTED:
-        said = f"{1 - recall:.1%} of the characters of {what} are lost in their tokens{lost}"
+        said = f"{share_of(unknown)} of the tokens of {what} are unknown{lost}"
+        if recall < 1:
+            said = f"{share_of(1 - recall)} of the characters of {what} are lost in their tokens"
+            said += lost
         return [Finding("warning" if is_decisive else "note", said, where)]
     return []
 

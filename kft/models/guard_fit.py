@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-from kft.errors import Finding
+from kft.errors import Finding, counted
 
 _WHERE = "`model.tokenizer`"
 _ROLES = ("bos", "eos", "pad", "cls", "sep")
@@ -75,7 +75,8 @@ def _row_findings(tokenizer: Any, config: Any, highest_id: int) -> Iterator[Find
         )
     elif outside:
         first = min(outside, key=outside.__getitem__)
-        said = f"{len(outside)} added tokens have no trained embedding, first `{first}`"
+        many = counted(len(outside), "added token")
+        said = f"{many} without a trained embedding, first `{first}`"
         is_used = highest_id >= rows
         hint = "Their rows are new and are trained with the adapter." if is_used else None
         yield Finding("warning" if is_used else "note", said, _WHERE, hint)

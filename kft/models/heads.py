@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from kft.errors import Finding, ModelError
+from kft.errors import Finding, ModelError, counted
 from kft.models.decoders import CAUSAL_LM, is_encoder
 from kft.tasks.task import Head
 
@@ -136,9 +136,31 @@ def head_finding(model: Any, weights: Sequence[str], head: HeadOptions) -> Findi
     names = sorted({weight.rpartition(".")[0] for weight in weights})
     return Finding(
         "note",
-        f"The checkpoint has no trained head for the task: {len(weights)} weights of "
-        f"`{type(model).__name__}` were drawn with seed {head.seed}, are trained and saved",
+        f"The checkpoint has no trained head for the task: {counted(len(weights), 'weight')} of "
+        f"`{type(model).__name__}` drawn with seed {head.seed} will be trained and saved",
         where=", ".join(f"`{name}`" for name in names),
+    )
+
+
+def untrained_finding(
+    place: str, model: Any, weights: Sequence[str], head: HeadOptions
+) -> Finding | None:
+    """As :func:`head_finding`, of a model that is measured as it is.
+
+    Args:
+        place: The checkpoint as it was named.
+        model: As it was loaded.
+        weights: Names of those that were drawn at random.
+        head: What the last layer is to say.
+    """
+    if not weights:
+        return None
+    return Finding(
+        "warning",
+        f"The checkpoint has no trained head for the task: {counted(len(weights), 'weight')} of "
+        f"`{type(model).__name__}` drawn with seed {head.seed} gave these numbers",
+        where=place,
+        hint="They tell what guessing is worth; `kft finetune` trains a head.",
     )
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from kft.errors import Finding, ModelError, name_list
+from kft.errors import Finding, ModelError, counted, name_list
 
 _BUFFERS = re.compile(
     r"(^|\.)(position_ids|token_type_ids|inv_freq|(attn|attention|crossattention)\.(masked_)?bias)$"
@@ -45,22 +45,22 @@ def leftover_findings(place: str, model: Any, names: Iterable[str]) -> list[Find
     kind = type(model).__name__
     if inside:
         raise ModelError(
-            f"The checkpoint has {len(inside)} weights that `{kind}` with this `config.json` has "
-            f"no place for: {name_list(inside)}",
+            f"The checkpoint has {counted(len(inside), 'weight')} that `{kind}` with this "
+            f"`config.json` has no place for: {name_list(inside)}",
             where=place,
             expected="weights and configuration of the same model",
         )
     findings = []
     if others:
         what = (
-            f"{len(others)} weights of the checkpoint are not used: `{kind}` has no place for "
-            f"{name_list(others)}"
+            f"{counted(len(others), 'weight')} of the checkpoint left unused: `{kind}` has no "
+            f"place for {name_list(others)}"
         )
         findings.append(Finding("warning", what, where=place))
     if known:
         what = (
-            f"{len(known)} weights of the checkpoint belong to heads of other tasks, or are "
-            f"constants: {name_list(known)}"
+            f"{counted(len(known), 'weight')} of the checkpoint left unused, of heads of other "
+            f"tasks or constant: {name_list(known)}"
         )
         findings.append(Finding("note", what, where=place))
     return findings

@@ -6,6 +6,10 @@ transformers. A test holds that every target exists in the schema.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from kft.errors import nearest_name
+
 # The other toolkit's key -> kft's key with its section, and its value where that is fixed.
 FOREIGN_KEYS = {
     # the checkpoint
@@ -197,5 +201,32 @@ FOREIGN_VALUES = {
     "chat_template": "messages",
     "sharegpt": "messages",
     "completion": "text",
+    "classification": "sequence_classification",
+    "text_classification": "sequence_classification",
+    "seq_cls": "sequence_classification",
+    "regression": "sequence_regression",
+    "ner": "token_classification",
+    "token_cls": "token_classification",
+    "mlm": "masked_lm",
+    "fill_mask": "masked_lm",
+    "clm": "causal_lm",
+    "lm": "causal_lm",
     "sft": "causal_lm",
+    "text_generation": "causal_lm",
 }
+
+
+def meant_choice(word: str, choices: Sequence[str]) -> str | None:
+    """The choice that another toolkit's word, or a misspelt one, was probably meant to be.
+
+    Example:
+        >>> meant_choice("ner", ["causal_lm", "token_classification"])
+        'token_classification'
+        >>> meant_choice("causal", ["causal_lm", "token_classification"])
+        'causal_lm'
+    """
+    word = word.lower()
+    for spelled in (word, word.replace("-", "_")):
+        if FOREIGN_VALUES.get(spelled) in choices:
+            return FOREIGN_VALUES[spelled]
+    return nearest_name(word, choices)

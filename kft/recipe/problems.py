@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from kft.errors import RecipeError, name_list, nearest_name
 from kft.recipe.core_yaml import as_typed, plain_number, printable
 from kft.recipe.document import Document
-from kft.recipe.foreign_names import FOREIGN_KEYS, FOREIGN_VALUES
+from kft.recipe.foreign_names import FOREIGN_KEYS, FOREIGN_VALUES, meant_choice
 from kft.recipe.keys import (
     Form,
     Key,
@@ -285,10 +285,11 @@ def _choice_hint(choices: Sequence[str], value: Any) -> str | None:
     word = as_typed(value).strip("\"'").lower()
     if {"true", "false"} <= set(choices) and word in {"yes", "on", "no", "off", "1", "0"}:
         return f"Write `{'true' if word in {'yes', 'on', '1'} else 'false'}`."
-    if FOREIGN_VALUES.get(word) in choices:
-        return f"Did you mean `{FOREIGN_VALUES[word]}`?"
-    near = nearest_name(word, choices) if isinstance(value, str) else None
-    return f"Did you mean `{near}`?" if near else None
+    foreign = FOREIGN_VALUES.get(word)
+    meant = foreign if foreign in choices else None
+    if isinstance(value, str):
+        meant = meant_choice(word, choices)
+    return f"Did you mean `{meant}`?" if meant else None
 
 
 def _as_written(value: Any, text: str | None) -> str:

@@ -13,6 +13,13 @@ CATALOGUE = Path(__file__).with_suffix(".yaml")
 
 _HOLE = "{}"
 _SEVERITIES = {"error": "오류", "warning": "경고", "note": "참고"}
+_COUNTED = re.compile(r"([\d,]+) ([a-z -]+?)s?")
+_NOUNS = {
+    "row": "{}행",
+    "weight": "가중치 {}개",
+    "added token": "더해진 토큰 {}개",
+    "optimizer step": "{}단계",
+}
 _FINDING = re.compile(
     r"(?P<severity>error|warning|note): (?P<what>.+?)(?: \((?P<count>\d+) times\))?"
     r"(?:\n  --> (?P<where>.+?))?(?:\n  hint: (?P<hint>.+?))?",
@@ -59,11 +66,18 @@ def korean(sentence: str) -> str | None:
         found = pattern.fullmatch(sentence)
         if found is not None:
             filled = [
-                text if is_name else korean(text) or text
+                text if is_name else korean(text) or _counted(text)
                 for text, is_name in zip(found.groups(), names, strict=True)
             ]
             return _filled(template, filled)
     return None
+
+
+def _counted(text: str) -> str:
+    """``5 rows`` as Korean counts them; any other text as it is."""
+    found = _COUNTED.fullmatch(text)
+    form = _NOUNS.get(found[2]) if found is not None else None
+    return form.format(found[1]) if found is not None and form is not None else text
 
 
 def _filled(template: str, parts: Sequence[str]) -> str:

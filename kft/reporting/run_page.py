@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from kft.errors import share_of
 from kft.reporting.answer_differences import Part, side_by_side
 from kft.reporting.render import (
     duration,
@@ -221,7 +222,7 @@ def _data_facts(view: RunView) -> list[tuple[Markup, str]]:
         facts.append((phrase("rows dropped", reason=reason), number(count)))
     lengths = " / ".join(number(tokens[name]) for name in ("median", "p95", "longest"))
     targets = f"{number(tokens['targets'])} ({tokens['target_share']:.0%})"
-    cut = f"{number(tokens['truncated'])} ({tokens['truncated'] / max(tokens['rows'], 1):.1%})"
+    cut = f"{number(tokens['truncated'])} ({share_of(tokens['truncated'], max(tokens['rows'], 1))})"
     return [
         *facts,
         (phrase("tokens"), number(tokens["tokens"])),

@@ -24,7 +24,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     ),
     "few rows": (
         "따로 둔 행이 {rows}개뿐이어서 구간을 계산하지 않았습니다.",
-        "Only {rows} rows were held out: too few for an interval.",
+        "Held-out rows: only {rows}, too few for an interval.",
     ),
     "measured on": (
         "학습에 쓰지 않은 {rows}개 행에서 잰 값입니다. 구간은 행을 짝지어 {resamples}번 다시 뽑은 "

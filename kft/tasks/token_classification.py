@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kft.errors import DataError, name_list
+from kft.errors import DataError, counted, name_list
 from kft.ops.losses import IGNORE_INDEX, LossSum
 from kft.tasks.inputs import document_numbers, ends, model_inputs, plain_model
 from kft.tasks.one_by_one import encode_each
@@ -64,7 +64,7 @@ class TokenClassification:
         words, tags = record.tokens or (), record.tags or ()
         if not words or len(words) != len(tags):
             raise DataError(
-                f"Row has {len(words)} tokens and {len(tags)} tags",
+                f"Row has {counted(len(words), 'token')} and {counted(len(tags), 'tag')}",
                 where=record.place,
                 expected="as many tags as tokens, and at least one",
             )

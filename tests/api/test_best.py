@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 import kft
+from kft.api.measuring import measure_rows
 from kft.api.observer import Silent
 from kft.errors import RecipeError, TrainError
 from kft.train.best import Best
@@ -180,3 +181,26 @@ def test_a_number_that_is_none_is_never_the_best() -> None:
     again = Best(higher_is_better=True, patience=3)
     again.restore(best.state())
     assert again == best
+
+
+def test_the_last_steps_weights_are_measured_once(
+    tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether they are the best or not. The base is measured too, and some training rows."""
+    times: list[Rows] = []
+
+    def counting(*args: Any) -> Any:
+        times.append(korean_rows)
+        return measure_rows(*args)
+
+    monkeypatch.setattr("kft.api.before_after.measure_rows", counting)
+    keys = {**PATIENT, "train.max_steps": 6, "train.early_stopping_patience": 6}
+    path = recipe_file(tiny_gpt, korean_rows, {**keys, "train.load_best_model_at_end": False})
+    run = kft.finetune(path)
+    assert run.result["best"]["step"] < 6
+    assert len(times) == 2 + 6
+    assert run.result["tuned"]["eval_loss"] == run.metrics["eval_loss"].iloc[-1]
+    times.clear()
+    run = kft.finetune(path, {"train.load_best_model_at_end": True}, resume=True)
+    assert len(times) == 2 + 1  # the best ones, which were put back
+    assert run.result["tuned"]["eval_loss"] == pytest.approx(run.result["best"]["value"])

@@ -104,7 +104,7 @@ def test_the_mended_copy_is_clean(
     assert changes[0] == ["NFC", "unseen characters", "HTML entities"]
     assert len(changes) == 4 + 2 + 12  # training rows mended, left out; evaluation rows
     again = kft.check(recipe, check.fixed.overrides, fix=tmp_path / "cleaner")
-    assert warnings(again) == ["Only 2 rows are held out: too few to tell a difference from noise"]
+    assert warnings(again) == ["Only 2 rows held out: too few to tell a difference from noise"]
     assert again.fixed is not None
     assert (again.fixed.changes, again.fixed.dropped) == ({}, {})
     assert lines(tmp_path / "cleaner" / "train" / "recipe.jsonl") == CLEAN
@@ -187,7 +187,7 @@ def test_how_rows_are_rendered() -> None:
     padding, template, joined = rendering("", "theirs")
     assert padding.startswith("Padding is the end token `</s>`")
     assert template == "The template `ours` is not the checkpoint's own chat template"
-    assert joined.startswith("In the first 1 rows, tokens reach over the cut")
+    assert joined.startswith("In the first 1 row, tokens reach over the cut")
     assert rendering(" = ", "ours") == rendering(" = ", None) == [padding]
 
 
@@ -307,3 +307,19 @@ def test_a_data_error_stops_before_weights_are_loaded(
         kft.finetune(recipe_file(tiny_gpt, broken), observer=Watching())
     assert "reading data" in stages
     assert "loading the model" not in stages
+
+
+def test_one_row_is_no_rows_and_a_few_of_many_are_no_nought() -> None:
+    rows = [
+        Record(f"rows.csv:{at + 2}", text=f"하늘이 높고 {at}번째 바람이 분다") for at in range(3000)
+    ]
+    train = [*rows, rows[0]]
+    report = report_on_rows(
+        train,
+        [Record("apart.csv:2", text="봄이 왔다")],
+        train_place=lambda row: train[row].place,
+        held_out_place=lambda _: "apart.csv:2",
+    )
+    told = [finding.what for finding in report.findings]
+    assert "Training rows repeat an earlier one, under 0.1% of them" in told
+    assert "Only 1 row held out: too few to tell a difference from noise" in told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import kft
 from kft.api.evaluate import evaluate
 from kft.api.general_text import MOST_PASSAGES
+from kft.api.observer import Silent
 from kft.cli.main import run_words
-from kft.errors import DataError, RecipeError
+from kft.errors import DataError, Finding, RecipeError
 from kft.evaluation.forgetting import forgetting, general_texts
 from kft.evaluation.metrics.statistic import SumStatistic
 from kft.reporting.render import percent
@@ -101,7 +103,7 @@ def test_a_few_passages_have_no_interval(
 
 
 def test_a_file_that_has_gone_costs_the_other_numbers_nothing(
-    tiny_gpt: Path, recipe_file: RecipeFile, tmp_path: Path
+    tiny_gpt: Path, recipe_file: RecipeFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "general.txt"
     file.write_text("\n".join(f"{WORDS[at % 6]} {at}" for at in range(12)), encoding="utf-8")
@@ -110,6 +112,14 @@ def test_a_file_that_has_gone_costs_the_other_numbers_nothing(
     found = run.evaluate()
     assert found["eval_loss"] == pytest.approx(run.result["tuned"]["eval_loss"], rel=1e-4)
     assert "general_bits_per_character" not in found
+    capsys.readouterr()
+    assert run_words(["evaluate", str(run.folder), "--json"]) == 0
+    told = capsys.readouterr().err
+    assert f"warning: The general text isn't measured: No file or folder `{file}`" in told
+    file.write_bytes(b"PK\x03\x04\x00\xff")  # nor is one that can't be read
+    kinds: list[Finding] = []
+    evaluate([str(run.folder)], on_finding=kinds.append)
+    assert len(kinds) == 1
 
 
 def test_it_is_told_where_no_rows_are_held_out(
@@ -212,15 +222,27 @@ def test_training_that_ruins_a_model_is_told(
     assert page.count("알고 있던 것을 많이 잊었습니다") == 2  # beside the numbers, and as a finding
 
 
+class Stages(Silent):
+    """Notes how far a run came."""
+
+    def __init__(self) -> None:
+        self.titles: list[str] = []
+
+    def stage(self, title: str) -> None:
+        self.titles.append(title)
+
+
 def test_a_file_that_is_not_there_stops_before_training(
     tiny_gpt: Path, recipe_file: RecipeFile, tmp_path: Path
 ) -> None:
     missing = str(tmp_path / "nothing.txt")
     recipe = recipe_file(tiny_gpt, ROWS, {**KEYS, "evaluate.general_text": missing})
-    for call in (kft.check, kft.finetune):
+    watching = Stages()
+    for call in (kft.check, partial(kft.finetune, observer=watching)):
         with pytest.raises(DataError, match=r"nothing\.txt") as caught:
             call(recipe)
         assert "evaluate.general_text" in str(caught.value)
+    assert watching.titles == ["reading data"]
     assert not (tmp_path / "run").exists()
 
 

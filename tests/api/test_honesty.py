@@ -36,7 +36,7 @@ def test_few_held_out_rows_give_no_interval(
 ) -> None:
     run = kft.finetune(recipe_file(tiny_gpt, korean_rows, FAST | {"data.eval_fraction": 0.25}))
     assert run.result["intervals"] == {}
-    assert "Only 6 rows are held out" in run.result["findings"][0]
+    assert "Only 6 rows held out" in run.result["findings"][0]
 
 
 def test_another_file_is_scored_with_the_run_s_labels(

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tiny_models import SENTENCES, encoder_shape
 from transformers import AutoTokenizer, BertConfig, GPT2Config
 
 import kft
-from conftest import SENTENCES, encoder_shape
 from kft.api import preflight
 from kft.errors import ModelError
 from kft.models.new_tokenizer import ENCODER_TOKENS, train_tokenizer

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tiny_models import SPECIAL_IDS, VOCABULARY, save_checkpoint
 
 import kft
-from conftest import SPECIAL_IDS, VOCABULARY, save_checkpoint
 from kft.api.observer import Silent
 from kft.api.plan import wants_packing, window_plan
 from kft.errors import Finding

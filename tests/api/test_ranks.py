@@ -16,10 +16,10 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_models import encoder_shape
 from transformers import BertConfig
 
 import kft
-from conftest import encoder_shape
 from kft.api.begun import Begun
 from kft.api.launched import launched_rank, num_launched, repeats_another
 from kft.api.loaded import load

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +114,14 @@ def test_several_runs_are_compared_on_the_same_rows(
     assert "train.learning_rate" not in page  # equal in both
     assert "Against" in page
     assert "paired on the same 16 rows" in page
+    # Without a name of its own a comparison takes none that is taken, and with one only a page's.
+    with chdir(tmp_path):
+        names = [report([str(run.folder), str(other.folder)]).name for _ in range(3)]
+    assert names == ["comparison.html", "comparison-2.html", "comparison-3.html"]
+    written = path.read_text(encoding="utf-8")
+    assert run_words([*words[:-1], str(path)]) == 2
+    assert "holds something that `kft report` has not written" in capsys.readouterr().err
+    assert path.read_text(encoding="utf-8") == written
     # Other rows are held out with another seed: then nothing is paired.
     kft.finetune(path, {"train.seed": 7, "output_dir": str(tmp_path / "seed")})
     report([str(run.folder), str(tmp_path / "seed")], output=str(file))

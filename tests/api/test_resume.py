@@ -80,6 +80,26 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     assert len(list((folder / "checkpoints").iterdir())) == 2
 
 
+def test_a_finished_run_says_that_no_step_is_left(
+    tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows
+) -> None:
+    class Stages(Silent):
+        def __init__(self) -> None:
+            self.titles: list[str] = []
+
+        def stage(self, title: str) -> None:
+            self.titles.append(title)
+
+    path = recipe_file(tiny_gpt, korean_rows, KEYS)
+    straight = kft.finetune(path)
+    again, longer = Stages(), Stages()
+    require_equal(straight, kft.finetune(path, resume=True, observer=again))
+    assert "all 6 steps were taken before: saving, measuring and exporting again" in again.titles
+    assert not [title for title in again.titles if title.startswith("training")]
+    kft.finetune(path, {"train.max_steps": 7}, resume=True, observer=longer)
+    assert "training on from step 7" in longer.titles
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows, tmp_path: Path
 ) -> None:

@@ -131,7 +131,7 @@ def test_check_is_sections_rows_findings_and_a_verdict() -> None:
         "  different       80,000 texts to train on\n"
         "  repeated        1,000 rows\n"
         "  several labels  3 texts\n"
-        "  leaked          1 held-out rows stand in the training rows\n"
+        "  leaked          1 held-out row among the training rows\n"
         "text\n"
         "  prompt  5,000 characters: hangul 75.0%\n"
         "labels\n"

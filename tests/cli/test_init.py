@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import pty
 import subprocess
 import sys
+import unicodedata
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 
 import kft
-from kft.api.init import Wanted, offered_tasks, plan, resolve
+from kft.api.init import Wanted, offered_tasks, plan, resolve, write
 from kft.api.presets import describe, list_presets
 from kft.api.sample import look_at
 from kft.cli.main import run_words
@@ -143,6 +145,7 @@ def test_numbered_labels_are_found(tmp_path: Path) -> None:
     ("keys", "message"),
     [
         ({"task": "causal"}, "Unknown value `causal` for `--task`"),
+        ({"task": "classification"}, "Did you mean `sequence_classification`"),
         ({"method": "lroa"}, "Unknown value `lroa` for `--method`"),
         ({"device": "tpu"}, "Unknown device `tpu`"),
     ],
@@ -254,3 +257,65 @@ def test_a_folder_that_is_not_there_is_no_checkpoint(tiny_bert: Path, opinions: 
     assert done.returncode == 2
     assert f"There is no checkpoint folder `{near}`" in done.stderr
     assert "Did you mean" in done.stderr
+
+
+@pytest.mark.parametrize("num_rows", [17, 50, 83, 110, 111, 400])
+def test_evaluations_on_the_way_are_five_at_most(num_rows: int, tmp_path: Path) -> None:
+    """The last step is evaluated too, so one just before it would be for nothing."""
+    path = tmp_path / "rows.csv"
+    rows = "".join(f"{n}번 질문인가요?,네\n" for n in range(num_rows))
+    path.write_text("질문,답변\n" + rows, encoding="utf-8")
+    write(planned("kcbert-base", path, device="24GB"), tmp_path / "a.yaml")
+    recipe = kft.read_recipe(tmp_path / "a.yaml")
+    trained = math.ceil(num_rows * (1 - recipe.data.eval_fraction) / 8)
+    last, every = 3 * trained, recipe.evaluate.eval_steps
+    assert every is not None
+    assert 3 <= len({*range(every, last + 1, every), last}) <= 5
+
+
+SPELLINGS = ["긍정", "부정"] * 40 + ["긍정 ", "긍종", "부정\u200b"]
+
+
+def test_a_label_that_may_be_a_typo_is_told(tiny_bert: Path, tmp_path: Path) -> None:
+    """It stays in the recipe, which must run, with a comment; blanks around it are none of it."""
+    rows = [f"하늘이 높고 바람이 선선하다,{label}\n" for label in SPELLINGS]
+    rows.append("좋아요 좋아요,\n")  # an empty label is no label
+    (tmp_path / "rows.csv").write_text("text,label\n" + "".join(rows), encoding="utf-8")
+    done = run("init", "a.yaml", "--data", "rows.csv", "--model", str(tiny_bert), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "a.yaml").read_text(encoding="utf-8")
+    comment = "- 긍종 # in 1 row (rows.csv:83): a typo of `긍정`, which is in 41?"
+    assert comment in " ".join(text.split())
+    assert r'    - "부정\u200b"' in text
+    labels = kft.read_recipe(tmp_path / "a.yaml").data.labels
+    assert labels == ["긍정", "긍종", "부정", "부정\u200b"]
+    first = (
+        "warning: `긍종` is the label of 1 row, and `긍정` of 41: it may be a typo\n"
+        "  --> rows.csv:83\n"
+    )
+    second = r"warning: `부정\u200b` is the label of 1 row, and `부정` of 40: it may be a typo"
+    assert first in done.stderr
+    assert second in done.stderr
+    checked = run("check", "a.yaml", cwd=tmp_path)
+    assert checked.returncode == 0, checked.stderr
+    assert "`긍종` is the label of 1 row, and `긍정` of 41" in checked.stdout + checked.stderr
+    assert "rows.csv:83" in checked.stdout + checked.stderr
+
+
+def test_decomposed_labels_are_the_same_labels(tmp_path: Path) -> None:
+    rows = [f"{n}번 상자,{unicodedata.normalize('NFD', '긍정')}\n{n}번 통,긍정\n" for n in range(9)]
+    (tmp_path / "rows.csv").write_text("text,label\n" + "".join(rows), encoding="utf-8")
+    assert look_at(str(tmp_path / "rows.csv")).labels == ("긍정",)
+
+
+def test_scores_are_no_labels(tiny_bert: Path, tmp_path: Path) -> None:
+    rows = [f"하늘이 높고 바람이 선선하다,좋아요 싫어요,{n % 11 / 2}\n" for n in range(40)]
+    header = "sentence1,sentence2,score\n"
+    (tmp_path / "rows.csv").write_text(header + "".join(rows), encoding="utf-8")
+    done = run("init", "a.yaml", "--data", "rows.csv", "--model", str(tiny_bert), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    recipe = kft.read_recipe(tmp_path / "a.yaml")
+    assert (recipe.task, recipe.data.labels) == ("sequence_regression", [])
+    assert recipe.data.eval_fraction == 0.26  # as of labels
+    checked = run("check", "a.yaml", cwd=tmp_path)
+    assert checked.returncode == 0, checked.stderr

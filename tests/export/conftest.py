@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-SENTENCES = Path(__file__).parents[1] / "assets" / "sentences.txt"
+from tiny_models import SENTENCES
 
 
 @pytest.fixture(scope="session")

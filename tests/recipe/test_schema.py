@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from kft.recipe.data_rules import ROLES_OF_FORMAT
-from kft.recipe.foreign_names import FOREIGN_KEYS, FOREIGN_VALUES
+from kft.recipe.foreign_names import FOREIGN_KEYS, FOREIGN_VALUES, meant_choice
 from kft.recipe.keys import Key, expected, keys, names_in, section_names, sections
 from kft.recipe.problems import unknown_key, value_hint
 from kft.recipe.rules import conflicts
@@ -124,9 +124,34 @@ def test_a_foreign_name_leads_to_a_key(name: str) -> None:
 
 
 def test_foreign_values_lead_to_choices() -> None:
-    choices = {choice for key in keys().values() for choice in key.choices}
-    assert set(FOREIGN_VALUES.values()) <= choices
-    assert not set(FOREIGN_VALUES) & choices - {"null", "false"}
+    """To those of a key that hasn't the foreign word itself, as `data.format` has some tasks."""
+    for word, meant in FOREIGN_VALUES.items():
+        fitting = [key.choices for key in keys().values() if meant in key.choices]
+        assert fitting, meant
+        assert word in {"null", "false"} or not any(word in choices for choices in fitting), word
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("classification", "sequence_classification"),
+        ("text-classification", "sequence_classification"),
+        ("SEQ_CLS", "sequence_classification"),
+        ("regression", "sequence_regression"),
+        ("ner", "token_classification"),
+        ("NER", "token_classification"),
+        ("mlm", "masked_lm"),
+        ("clm", "causal_lm"),
+        ("sft", "causal_lm"),
+        ("lm", "causal_lm"),
+        ("token-classification", "token_classification"),
+        ("sequence_clasification", "sequence_classification"),
+        ("masked", "masked_lm"),
+    ],
+)
+def test_a_task_by_another_name_is_the_one_that_was_meant(word: str, meant: str) -> None:
+    assert meant_choice(word, keys()["task"].choices) == meant
+    assert value_hint(keys()["task"].forms, word, None) == f"Did you mean `{meant}`?"
 
 
 @pytest.mark.parametrize(
