@@ -120,7 +120,8 @@ def load(
     if is_pickled(Path(recipe.model.name_or_path)):
         what = "The weights are a pickle; they are read as tensors alone, and nothing in it is run"
         observer.finding(Finding("note", what, where=recipe.model.name_or_path))
-    place = Place(begun.rows, begun_with, num_local())
+    sharing = ranks.number if ranks.share_weights else 1
+    place = Place(begun.rows, begun_with, num_local(), sharing)
     memory = require_memory(recipe, config, task, data, device, observer, place)
     if memory is not None:  # `auto` is the same on all, whatever memory each has free
         memory = replace(memory, rows=min(ranks.every(memory.rows)))

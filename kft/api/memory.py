@@ -13,7 +13,7 @@ from kft.api.observer import Observer
 from kft.api.planner import Planner
 from kft.api.shapes import shapes_of
 from kft.api.token_report import lengths_of
-from kft.errors import Finding, MemoryPlanError, ModelError
+from kft.errors import Finding, MemoryPlanError, ModelError, counted
 from kft.recipe.reader import override_recipe
 from kft.recipe.schema import Recipe
 from kft.tasks.task import Task
@@ -37,11 +37,13 @@ class Place:
         rows: What ``auto`` became when the run began; else it is chosen now.
         ranks: Processes that the run was begun with.
         neighbours: Processes of the run that share this machine's memory, this one among them.
+        sharing: Processes that share the model's weights (FSDP2).
     """
 
     rows: int | None = None
     ranks: int = 1
     neighbours: int = 1
+    sharing: int = 1
 
 
 ALONE = Place()
@@ -105,7 +107,7 @@ class RunPlan:
     def as_text(self) -> str:
         """In one line: what is needed of what there is, and for how many rows."""
         needed = f"about {gib(self.plan.total)} of {gib(self.there_is)}"
-        return f"{needed}, with {self.rows} rows in a micro-batch"
+        return f"{needed}, with {counted(self.rows, 'row')} in a micro-batch"
 
     def error(self) -> MemoryPlanError:
         """The refusal of a run that does not fit."""
@@ -136,7 +138,7 @@ class RunPlan:
             hint = f"`{self.override[0]}` needs about {gib(self.override[1])}."
         what = f"The run needs about {gib(plan.total)} of memory and {there} has "
         return what + f"{gib(self.there_is)} for it", {
-            "where": f"{shown} GiB, with {self.rows} rows in a micro-batch",
+            "where": f"{shown} GiB, with {counted(self.rows, 'row')} in a micro-batch",
             "expected": f"at most {limit}: a tenth is left free, as the plan may be wrong by that",
             "hint": hint,
         }
@@ -209,7 +211,7 @@ def plan_run(
     if device.type == "cpu":
         code = shapes_of(recipe, config, task).code_bytes  # will be held too
         free, process = free // place.neighbours - code, process + code
-    planner = Planner(config, task, device, process)
+    planner = Planner(config, task, device, process, place.sharing)
 
     def plan_with(changed: Recipe) -> Callable[[int], MemoryPlan]:
         return planner.plan_of(_of_all_ranks(changed, place.ranks), lengths)

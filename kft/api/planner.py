@@ -30,11 +30,14 @@ CHECKPOINTED_ABOVE = 1_000_000_000
 class Planner:
     """Plans of one checkpoint and data set for different recipes."""
 
-    def __init__(self, config: Any, task: Task, device: torch.device, process: int) -> None:
+    def __init__(
+        self, config: Any, task: Task, device: torch.device, process: int, sharing: int = 1
+    ) -> None:
         self._config = config
         self._task = task
         self._device = device
         self._process = process
+        self._sharing = sharing
 
     def num_rows(self, recipe: Recipe, lengths: Lengths) -> int:
         """Rows of an epoch, packed ones where they are packed."""
@@ -103,4 +106,5 @@ class Planner:
             offloads=train.activation_offloading and self._device.type == "cuda",
             eval_tokens=largest_evaluation(lengths, recipe.evaluate.per_device_eval_batch_size),
             process_bytes=self._process,
+            sharing=self._sharing,
         )

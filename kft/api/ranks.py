@@ -41,12 +41,7 @@ T = TypeVar("T")
 LONGEST_WAIT = timedelta(hours=24)
 """Others wait while the main rank evaluates; a process that died is noticed at once anyway."""
 
-_CONNECTED = {
-    DistributedType.NO,
-    DistributedType.MULTI_CPU,
-    DistributedType.MULTI_GPU,
-    DistributedType.FSDP,
-}
+_CONNECTED = {DistributedType[name] for name in ("NO", "MULTI_CPU", "MULTI_GPU", "FSDP")}
 _LOST = ("gloo", "Connection closed", "Connection reset", "NCCL")
 
 

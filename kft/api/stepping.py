@@ -13,7 +13,7 @@ import torch
 from kft.api.loaded import Loaded
 from kft.api.observer import Observer
 from kft.data.batches import Share, WindowPlan, make_windows, window_parts
-from kft.errors import Finding, TrainError
+from kft.errors import Finding, TrainError, counted
 from kft.models.precision import dtype_name
 from kft.tasks.task import Window
 from kft.train.checkpoint import checkpoint_progress
@@ -158,7 +158,7 @@ class Steps:
         return TrainError(
             f"The device has no memory for {what}: {str(cause).strip().partition('.')[0]}",
             where="`train.per_device_train_batch_size`",
-            expected=f"room for a micro-batch of {self.rows} rows{planned}",
+            expected=f"room for a micro-batch of {counted(self.rows, 'row')}{planned}",
             hint="`train.gradient_checkpointing=true`, or a smaller `data.max_length`."
             if self.rows == 1
             else f"`train.per_device_train_batch_size={max(1, self.rows // 2)}`",

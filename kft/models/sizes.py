@@ -34,6 +34,8 @@ class ModelSizes:
         adapted: Frozen weights of layers with an adapter.
         file: Weights in the checkpoint's file.
         largest_layer: Weights of the largest linear layer of the blocks.
+        largest_block: Those of the largest block, without an adapter's.
+        beside_blocks: Those of embeddings, heads and the like, which stand in none.
         blocks: What each block keeps, in order.
         outside: What is kept beside the blocks.
         width: D, of the hidden states.
@@ -52,6 +54,8 @@ class ModelSizes:
     adapted: int
     file: int
     largest_layer: int
+    largest_block: int
+    beside_blocks: int
     blocks: tuple[Kept, ...]
     outside: Kept
     width: int
@@ -98,6 +102,7 @@ def model_sizes(
     inside = [name for name in layers if any(name.startswith(f"{p}.") for p, _ in blocks(model))]
     sizes = {name: layer_features(layers[name]) for name in inside}
     width = int(config.hidden_size)
+    own = [sum(weight.numel() for weight in block.parameters()) for _, block in blocks(model)]
     return ModelSizes(
         frozen=0 if is_full else everything - bits,
         quantized=bits,
@@ -106,6 +111,8 @@ def model_sizes(
         adapted=sum(rows * columns for rows, columns in adapted.values()),
         file=everything,
         largest_layer=max((rows * columns for rows, columns in sizes.values()), default=0),
+        largest_block=max(own, default=0),
+        beside_blocks=everything - sum(own),
         blocks=kept,
         outside=Kept(stream=width, float32=2),  # the last norm
         width=width,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from kft.train.weight_bytes import gathered_bytes, loading_bytes, mapped_bytes, quantized_bytes
+
 if TYPE_CHECKING:
     from kft.models.kept import Kept
     from kft.models.sizes import ModelSizes
@@ -58,6 +60,7 @@ class Setting:
         offloads: Activations wait in the CPU's memory, all but one block's.
         eval_tokens: Tokens of the largest evaluation batch.
         process_bytes: What the process holds already; 0 on CUDA.
+        sharing: Ranks that share weights, gradients and the optimizer's state (FSDP2).
     """
 
     device: Literal["cpu", "cuda"] = "cpu"
@@ -72,6 +75,7 @@ class Setting:
     offloads: bool = False
     eval_tokens: int = 0
     process_bytes: int = 0
+    sharing: int = 1
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,10 @@ class MemoryPlan:
 
     Args:
         process: What the process holds whatever is trained: Python, libraries, rows. 0 on CUDA.
-        weights: Frozen weights, quantized or not, with their constants.
-        adapter: What is trained, float32; with ``method: full`` all weights.
+        weights: Frozen weights, quantized or not, with their constants; where ranks share them,
+            a rank's part, and what it gathers of all weights at once.
+        adapter: What is trained, float32; with ``method: full`` all weights. A rank's part of it,
+            as are gradients and the optimizer's state.
         gradients: Of what is trained, float32.
         optimizer: Its state.
         activations: Kept for the backward pass by the largest micro-batch.
@@ -124,24 +130,6 @@ class MemoryPlan:
         return max(phases, key=lambda name: phases[name])
 
 
-def quantized_bytes(quantization: str, *, double_quant: bool) -> float:
-    """Bytes of a quantized weight with its share of the constants.
-
-    4-bit weights have a float32 for each 64 of them; doubly quantized one byte for each 64, and
-    a float32 for each 256 of those.
-
-    Source:
-        Dettmers et al. 2023, "QLoRA: Efficient Finetuning of Quantized LLMs", section 3.
-
-    Example:
-        >>> 8 * quantized_bytes("nf4", double_quant=True)  # bits
-        4.126953125
-    """
-    if quantization == "int8":
-        return 1.0
-    return 0.5 + (1 / 64 + 4 / (64 * 256) if double_quant else 4 / 64)
-
-
 def plan_memory(sizes: ModelSizes, batch: MicroBatch, setting: Setting) -> MemoryPlan:
     """What a run needs.
 
@@ -152,9 +140,12 @@ def plan_memory(sizes: ModelSizes, batch: MicroBatch, setting: Setting) -> Memor
     """
     each = quantized_bytes(setting.quantization, double_quant=setting.double_quant)
     weights = round(sizes.frozen * setting.weight_bytes + sizes.quantized * each)
-    weights += _mapped_bytes(sizes, setting)
+    weights += mapped_bytes(sizes, setting)
     trained = sizes.trained * _FLOAT32
     optimizer = optimizer_bytes(sizes, setting.optim)
+    if setting.sharing > 1:
+        weights = -(-weights // setting.sharing) + gathered_bytes(sizes, setting)
+        trained, optimizer = (-(-part // setting.sharing) for part in (trained, optimizer))
     activations = activation_bytes(sizes, batch.tokens, setting)
     logits = logit_bytes(sizes, batch, setting.computed_bytes)
     largest = sizes.largest_layer * setting.computed_bytes if sizes.quantized else 0
@@ -172,7 +163,7 @@ def plan_memory(sizes: ModelSizes, batch: MicroBatch, setting: Setting) -> Memor
         logits=logits,
         backward=working,
         allocator=_scattered_bytes(sizes, batch.tokens, setting) + growth,
-        loading=held + _loading_bytes(sizes, setting),
+        loading=held + loading_bytes(sizes, setting),
         evaluation=held + optimizer + _evaluation_bytes(sizes, setting),
     )
 
@@ -250,27 +241,6 @@ def logit_bytes(sizes: ModelSizes, batch: MicroBatch, computed_bytes: int) -> in
     return (
         _LOGIT_COPIES * rows * words * _FLOAT32 + 2 * batch.targets * width * computed_bytes + head
     )
-
-
-def _mapped_bytes(sizes: ModelSizes, setting: Setting) -> int:
-    """Pages of the checkpoint's file that stay mapped although their weights were quantized.
-
-    On a CPU weights that are neither converted nor quantized aren't copied: they are the file's
-    pages, and as long as one of them is in use the others stay as well.
-    """
-    return sizes.quantized * setting.weight_bytes if _is_mapped(sizes, setting) else 0
-
-
-def _is_mapped(sizes: ModelSizes, setting: Setting) -> bool:
-    return setting.device == "cpu" and setting.weight_bytes == round(
-        setting.file_bytes / max(sizes.file, 1)
-    )
-
-
-def _loading_bytes(sizes: ModelSizes, setting: Setting) -> int:
-    """Beside the weights: the pages of a file whose weights are all converted, until they are."""
-    is_copied = setting.device == "cpu" and not _is_mapped(sizes, setting)
-    return setting.file_bytes if is_copied else 0
 
 
 def _evaluation_bytes(sizes: ModelSizes, setting: Setting) -> int:

@@ -339,7 +339,6 @@ def wait_for(path: Path) -> None:
         ({"SLURM_STEP_NUM_TASKS": "4"}, "4 processes were asked for"),
         ({"WORLD_SIZE": "2"}, "2 processes were asked for"),
         ({"ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "127.0.0.1"}, "Several processes"),
-        ({"ACCELERATE_USE_FSDP": "true"}, "FSDP was asked for"),
         ({"ACCELERATE_USE_DEEPSPEED": "true"}, "DeepSpeed was asked for"),
     ],
 )

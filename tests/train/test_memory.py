@@ -27,6 +27,8 @@ SIZES = ModelSizes(
     adapted=600,
     file=1000,
     largest_layer=256,
+    largest_block=200,
+    beside_blocks=400,
     blocks=(Kept(10, 2, 1), Kept(10, 2, 1)),
     outside=Kept(stream=4, float32=2),
     width=4,
@@ -51,6 +53,24 @@ def test_every_term_of_a_small_model() -> None:
     assert plan.training == held + 1024 + 1296 + plan.allocator
     assert plan.total == plan.training
     assert plan.phase == "training"
+
+
+def test_ranks_share_what_is_held_and_gather_two_blocks_at_a_time() -> None:
+    alone, shared = (plan_memory(SIZES, BATCH, Setting(sharing=ranks)) for ranks in (1, 2))
+    gathered = 4 * (400 + 2 * 200) + 2 * 100 * 4 // 2  # two of two blocks have the whole adapter
+    assert shared.weights == alone.weights // 2 + gathered
+    assert (shared.adapter, shared.gradients, shared.optimizer) == (200, 200, 400)
+    assert (shared.activations, shared.logits) == (alone.activations, alone.logits)
+    whole = replace(SIZES, frozen=0, trained=1000)
+    plan = plan_memory(whole, BATCH, Setting(sharing=4))
+    assert (plan.weights, plan.adapter, plan.optimizer) == (4 * 800, 1000, 2000)
+    bits = replace(SIZES, frozen=600, quantized=400)
+    nf4 = Setting(sharing=4, quantization="nf4", weight_bytes=2)
+    plan = plan_memory(bits, BATCH, nf4)
+    each = 0.5 + 1 / 64 + 4 / (64 * 256)
+    assert plan.weights == -(-(1200 + round(400 * each)) // 4) + round(
+        2 * 400 + 2 * 200 * each + 400
+    )
 
 
 def test_mixed_precision_keeps_copies_and_a_wider_stream() -> None:
