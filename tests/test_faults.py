@@ -335,7 +335,7 @@ TOKENS = [
     Case("few steps", jsonl(PAIRS), jsonl(PAIRS), "An epoch has only 1 optimizer step", None,
          recipe={"train.max_steps": None, "train.per_device_train_batch_size": 2},
          bad_recipe={"train.per_device_train_batch_size": 32}),
-    Case("few held-out rows", jsonl(PAIRS), jsonl(PAIRS), "Only 5 rows are held out", None,
+    Case("few held-out rows", jsonl(PAIRS), jsonl(PAIRS), "Only 5 rows held out", None,
          recipe={"data.eval_fraction": 0.5}, bad_recipe={"data.eval_fraction": 0.25}),
     Case("leaked rows", jsonl(PAIRS), jsonl(PAIRS), "also stand in the training rows",
          "rows.jsonl:1, as {file}:1", bad_recipe={"data.eval": "{folder}/rows.jsonl"}),

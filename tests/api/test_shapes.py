@@ -258,6 +258,7 @@ def started(path: Path) -> tuple[dict[str, Any], set[str]]:
     return json.loads(done.stdout), {name for name in modules if MODELLING.fullmatch(name)}
 
 
+@pytest.mark.slow  # two starts of the command
 def test_a_second_start_imports_no_modelling_code(
     tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows
 ) -> None:

@@ -72,6 +72,7 @@ def test_without_flags_and_terminal_it_says_what_it_needs(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow  # a process at a terminal of its own
 def test_it_asks_at_a_terminal(tiny_gpt: Path, tmp_path: Path) -> None:
     """A file whose columns tell nothing: it asks which is which, and again after a typo."""
     rows = "가,나\n" + "".join(f"물음 {n},대답 {n}\n" for n in range(30))

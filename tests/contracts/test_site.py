@@ -26,6 +26,7 @@ def test_the_made_pages_agree_with_the_program(tmp_path: Path) -> None:
     assert stale_pages() == []
 
 
+@pytest.mark.slow  # builds the site
 def test_a_mistake_that_is_none_is_told() -> None:
     with pytest.raises(ValueError, match="finds nothing wrong"):
         message_of(Mistake(("none", ""), ("", "")))

@@ -37,6 +37,7 @@ def start(
     return kft.finetune(recipe_file(checkpoint, rows, more))
 
 
+@pytest.mark.slow
 def test_a_pair_classifier_is_written_and_a_changed_one_refused(
     tiny_bert: Path, recipe_file: RecipeFile, capsys: pytest.CaptureFixture[str]
 ) -> None:

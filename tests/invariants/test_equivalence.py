@@ -185,7 +185,7 @@ def test_packed_rows_take_the_steps_of_single_ones(
         torch.testing.assert_close(other[2][name], weight, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("layout", ["text", "train_on all"])
+@pytest.mark.parametrize("layout", ["text", pytest.param("train_on all", marks=pytest.mark.slow)])
 def test_packed_texts_take_the_steps_of_single_ones(
     layout: str, tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: list[dict[str, str]]
 ) -> None:
