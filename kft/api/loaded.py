@@ -23,6 +23,7 @@ from kft.api.preflight import head_options, load_data, looked_at
 from kft.api.ranks import Ranks, alone
 from kft.api.records import Records
 from kft.api.run_folder import device_name
+from kft.api.sharding import byte_sums
 from kft.data.table import lengths
 from kft.errors import Finding
 from kft.models.adapters import count_parameters
@@ -132,6 +133,8 @@ def load(
     head = head_options(recipe, records, task)
     learner = load_learner(recipe, task, tokenizer, head, weights, ranks, observer)
     model = learner.model
+    if ranks.share_weights:  # each takes its part of its own, where DDP sends the first one's
+        ranks.require_equal("weights", lambda: byte_sums(model))
     choices = {
         "train.precision": dtype_name(dtype),
         "model.dtype": dtype_name(weights),

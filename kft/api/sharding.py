@@ -77,6 +77,14 @@ def prepare_sharded(accelerator: Accelerator, module: Any, optimizer: Any) -> tu
     return module, optimizer
 
 
+def byte_sums(model: Any) -> list[int]:
+    """A sum over each weight's bytes, which other weights hardly have."""
+    return [
+        int(weight.detach().contiguous().view(torch.uint8).sum(dtype=torch.int64))
+        for weight in model.parameters()
+    ]
+
+
 def _refused(recipe: Recipe, dtype: torch.dtype) -> Iterator[tuple[str, str, str | None]]:
     """What was asked for that isn't done: what, what is expected, a hint."""
     if os.environ.get("FSDP_VERSION", "1") != "2":

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import kft
 from kft.api.sharding import fsdp_plugin
@@ -31,7 +31,7 @@ Rows = list[dict[str, str]]
 ROOT = Path(__file__).resolve().parents[2]
 FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 PROGRAM = """
-import sys
+import os, sys
 import kft.api.training
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
@@ -54,7 +54,8 @@ def counted(accelerator, module, optimizer):
     return module, optimizer
 
 AcceleratorState.__init__, kft.api.training.prepare_sharded = as_on_gpus, counted
-main(sys.argv[1:])
+odd = os.environ["ODD"] if os.environ["RANK"] == "1" else ""
+main([*sys.argv[1:], *(["model.name_or_path=" + odd] if odd else [])])
 """
 KEYS: dict[str, Any] = {
     "data.eval_fraction": 0.25,
@@ -71,15 +72,20 @@ FULL: dict[str, Any] = {"adapter.method": "full", "train.learning_rate": 3e-4}
 HALF = "train.gradient_accumulation_steps=2"
 
 
-def share(recipe: Path, folder: Path, *words: str, ranks: int = 2, code: int = 0) -> str:
-    """Run `kft finetune` on so many ranks with their weights shared; what they said."""
+def share(
+    recipe: Path, folder: Path, *words: str, ranks: int = 2, code: int = 0, odd: Path | None = None
+) -> str:
+    """Run `kft finetune` on so many ranks with their weights shared; what they said.
+
+    `odd` is another checkpoint, which the second of them has.
+    """
     program = recipe.with_name("shared.py")
     program.write_text(PROGRAM, encoding="utf-8")
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     said = [str(program), "finetune", str(recipe), f"output_dir={folder}", *words]
     done = subprocess.run(
         [sys.executable, "-m", *launcher, *said],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **FSDP},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "ODD": str(odd or ""), **FSDP},
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert (done.returncode != 0) == (code != 0), done.stderr[:3000]
@@ -186,6 +192,22 @@ def test_it_goes_on_with_and_without_sharing(
         share(path, together, "--resume", ranks=ranks)
         require_same(together, whole, weights=limit)
         shutil.rmtree(together)
+
+
+@pytest.mark.slow
+def test_other_weights_on_one_rank_are_refused(
+    tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows, tmp_path: Path
+) -> None:
+    """DDP sends the first rank's; here each takes its part of its own."""
+    odd = tmp_path / "odd"
+    shutil.copytree(tiny_gpt, odd)
+    weights = load_file(odd / "model.safetensors")
+    weights["transformer.h.1.ln_2.bias"][3] += 1
+    save_file(weights, odd / "model.safetensors", {"format": "pt"})
+    path = recipe_file(tiny_gpt, korean_rows, KEYS)
+    said = share(path, tmp_path / "two", HALF, code=2, odd=odd)
+    assert said.count("The ranks have different weights") == 1
+    assert not (tmp_path / "two").exists()
 
 
 @pytest.mark.slow

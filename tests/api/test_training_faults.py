@@ -137,7 +137,7 @@ def test_one_row_that_is_too_much_ends_the_run(
     with pytest.raises(TrainError, match="no memory for a single row: CUDA out of memory") as told:
         kft.finetune(recipe_file(tiny_gpt, korean_rows, KEYS | {"train.fast_paths": False}))
     assert tried == [4, 2, 1]
-    assert "room for a micro-batch of 1 rows; the plan was" in str(told.value.expected)
+    assert "room for a micro-batch of 1 row; the plan was" in str(told.value.expected)
 
 
 def test_a_step_that_was_begun_is_not_repeated(
