@@ -90,20 +90,20 @@ def _kept(lost: Mapping[str, Any]) -> Markup:
 
 
 def _plots(view: ComparisonView) -> list[tuple[Markup, Markup]]:
-    training = [
-        Curve(smoothed(points_of(run.log, "loss")), _part(number))
-        for number, run in enumerate(view.runs)
-    ]
-    held_out = [
-        Curve(evaluation_points(run), _part(number), has_dots=True)
-        for number, run in enumerate(view.runs)
-    ]
-    drawn = {
-        "training loss": curve_plot("training", training),
-        "held-out loss": curve_plot("held-out", held_out),
-    }
+    """Curves of training and held-out loss; a pair for each task, whose losses share no unit."""
+    tasks = list(dict.fromkeys(run.recipe["task"] for run in view.runs))
+    drawn: list[tuple[Markup, str]] = []
+    for place, task in enumerate(tasks):
+        own = [(_part(n), run) for n, run in enumerate(view.runs) if run.recipe["task"] == task]
+        training = [Curve(smoothed(points_of(run.log, "loss")), part) for part, run in own]
+        held_out = [Curve(evaluation_points(run), part, has_dots=True) for part, run in own]
+        named = Markup(" · <code>{}</code>").format(task) if len(tasks) > 1 else Markup()
+        drawn += [
+            (phrase("training loss") + named, curve_plot(f"training-{place}", training)),
+            (phrase("held-out loss") + named, curve_plot(f"held-out-{place}", held_out)),
+        ]
     # Made by this program from numbers alone, so not escaped.
-    return [(phrase(name), Markup(plot)) for name, plot in drawn.items() if plot]  # noqa: S704
+    return [(title, Markup(plot)) for title, plot in drawn if plot]  # noqa: S704
 
 
 def _value(value: Any) -> str:

@@ -125,7 +125,16 @@ def test_several_runs_are_compared_on_the_same_rows(
     # Other rows are held out with another seed: then nothing is paired.
     kft.finetune(path, {"train.seed": 7, "output_dir": str(tmp_path / "seed")})
     report([str(run.folder), str(tmp_path / "seed")], output=str(file))
-    assert "Their held-out rows differ" in file.read_text(encoding="utf-8")
+    page = file.read_text(encoding="utf-8")
+    assert "Their held-out rows differ" in page
+    # Losses of one task share a plot; those of another have a unit of their own.
+    assert "· <code>sequence_classification</code>" not in page
+    told = {"output_dir": str(tmp_path / "scores")}
+    scores = start("sequence_regression", tiny_bert, recipe_file, **told)
+    report([str(tmp_path / "other"), str(scores.folder)], output=str(file))
+    page = file.read_text(encoding="utf-8")
+    assert page.count("· <code>sequence_classification</code>") == 2
+    assert page.count("· <code>sequence_regression</code>") == 2
 
 
 def test_answers_are_scored_and_shown_side_by_side(
