@@ -11,6 +11,7 @@ from accelerate.utils import set_seed
 from kft.api.before_after import choose_rows, look_at
 from kft.api.begun import MADE_TOKENIZER, Begun, begun
 from kft.api.concluding import conclude
+from kft.api.launched import repeats_another
 from kft.api.loaded import Loaded, load
 from kft.api.measuring import Rows
 from kft.api.observer import Observer, Silent
@@ -55,7 +56,12 @@ def run_steps(
         SystemExit: With 143 after a SIGTERM, likewise.
     """
     folder = Path(recipe.output_dir)
-    ranks = connect(recipe)
+    try:
+        ranks = connect(recipe)
+    except UsageError as error:
+        if repeats_another():
+            raise SystemExit(error.exit_code) from error
+        raise
     observer = observer if ranks.is_main else Silent()
     lock = RunLock(folder)
     try:

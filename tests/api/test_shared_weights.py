@@ -220,6 +220,14 @@ def test_numbers_that_are_not_finite_are_told_once(
     assert "the first other output is that of `" in said or "the weight `" in said
 
 
+@pytest.mark.slow
+def test_a_refusal_is_told_once(
+    tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows, tmp_path: Path
+) -> None:
+    path = recipe_file(tiny_gpt, korean_rows, KEYS | {"train.optim": "adamw_8bit"})
+    assert share(path, tmp_path / "two", code=2).count("error: ") == 1
+
+
 def test_float16_is_refused(
     tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
