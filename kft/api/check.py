@@ -66,8 +66,8 @@ class Check:
             ``tokenizer``: ``vocabulary`` (tokens), ``end_token``, ``padding_token``, and what
             was measured on this data.
             ``text``: column -> ``rows``, ``characters``, ``shares`` by script, ``faults``.
-            ``labels``: ``counts``, ``held_out_counts``, ``majority_share``; absent without
-            labels.
+            ``labels``: ``counts``, ``held_out_counts``, ``rows`` (of training, with a label),
+            ``majority_share``; absent without labels.
         findings: What was noticed, the worst first.
         shown: The first rows as tokens, when they were asked for.
         fixed: The mended copy, when one was asked for.

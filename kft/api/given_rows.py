@@ -30,8 +30,8 @@ _REMEDIES = (
     (r"Label .* has no name", None, "Correct the row, or write the label's name there."),
     (r"Label .* is a score, and a class is learned", "a label's name", None),
     (r"Unknown label .*", None, "Correct the row, or leave it out: no other label was learned."),
-    (r"None of the .* has tags, .*", None, "Add columns `tokens` and `tags`."),
-    (r"None of the .* has a .*", None, "Add a column `label`, or rename the one that holds it."),
+    (r"No row of .* has tags, .*", None, "Add columns `tokens` and `tags`."),
+    (r"No row of .* has a .*", None, "Name the columns `text` and `label`, and leave others out."),
     (r"Row has \d+ tokens.*", None, _SHORTEN),
     (r"Row has no target.*", None, _SHORTEN),
 )

@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import (
+    AutocastKwargs,
     DistributedDataParallelKwargs,
     DistributedType,
     GradientAccumulationPlugin,
@@ -211,6 +212,8 @@ def connect(recipe: Recipe) -> Ranks:
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[
             InitProcessGroupKwargs(timeout=LONGEST_WAIT),
+            # Casts of shared weights that are kept would be all of them, on every rank.
+            AutocastKwargs(cache_enabled=plugin is None),
             # Buffers are constants, and a rank that failed in a forward pass would owe the others
             # theirs.
             DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False),

@@ -90,7 +90,7 @@ def _require_replaceable(path: Path) -> None:
     Raises:
         UsageError: If it does.
     """
-    if not path.is_file():
+    if not path.is_file() or not path.stat().st_size:  # `mktemp` leaves an empty one
         return
     with path.open("rb") as file:
         begins = file.read(_HEAD_BYTES)

@@ -14,7 +14,7 @@ from kft.data.left_out import LeftOut
 from kft.data.rows import read_rows
 from kft.data.sources import RowSource
 from kft.data.table import lengths
-from kft.errors import DataError, Finding, RecipeError, counted
+from kft.errors import DataError, Finding, RecipeError
 from kft.recipe.keys import one_of
 from kft.recipe.task_rules import tasks_for
 from kft.tasks.task import Example, Record, Renderer
@@ -108,11 +108,16 @@ def require_learned(task: str, layout: Layout, num_rows: int, files: Sequence[Ro
     learned, role = _LEARNED[task]
     used = {column.partition(".")[0] for column in layout.columns.values()}
     free = [name for name in next(read_rows(files[0])).fields if name not in used]
+    read = "tokens" if role == "tags" else "text"
+    column = next(iter(layout.columns.values()), read)
     hint = (
-        f"`data.columns: {{{role}: {free[0]}}}` names the column that holds it." if free else None
+        f"If {one_of(free)} holds it: `data.columns: {{{read}: {column}, {role}: X}}`, with its "
+        "name for X."
+        if free
+        else None
     )
     raise DataError(
-        f"None of the {counted(num_rows, 'row')} has {learned}, which `task: {task}` learns",
+        f"No row of {num_rows:,} has {learned}, which `task: {task}` learns",
         where=", ".join(map(str, files)),
         expected=f"a column for the role `{role}`; the rows were taken for {layout.note}",
         hint=hint or f"Add a column `{role}`, or learn {one_of(list(fitting))} as `task`.",

@@ -66,14 +66,20 @@ def report_on_rows(
         labels: Names of the labels; empty where answers are no labels.
     """
     health, counts = TextHealth(), LabelCounts(labels)
+    numbers = {name: number for number, name in enumerate(labels)}
     trained, apart = TextKeys(), TextKeys()
     for records, keys in ((train, trained), (held_out, apart)):
         for record in records:
             for part, text in parts_of(record):
                 health.add(text, record.place, part)
             keys.add(_content(record), record.label)
-            if record.label is not None and record.label < len(labels):
-                counts.add(record.label, held_out=keys is apart, place=record.place)
+            is_apart = keys is apart
+            if record.tags is not None or record.label_ids is not None:
+                tags = {numbers[tag] for tag in record.tags or () if tag in numbers}
+                own = tags.union(record.label_ids or ())
+                counts.add_several(own, held_out=is_apart, place=record.place)
+            elif record.label is not None and record.label < len(labels):
+                counts.add(record.label, held_out=is_apart, place=record.place)
     leaked = apart.standing_in(trained)
     findings = [
         *health.findings(),

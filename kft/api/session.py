@@ -32,7 +32,7 @@ from kft.api.watching import Watch
 from kft.errors import KftError, UsageError
 from kft.recipe.schema import Recipe
 from kft.train.allocator import return_freed_memory
-from kft.train.checkpoint import load_checkpoint
+from kft.train.checkpoint import put_back, read_checkpoint
 from kft.train.loop import StepStats
 from kft.train.runlog import cut_log
 
@@ -178,7 +178,9 @@ def _create(loaded: Loaded, lock: RunLock, *, goes_on: bool, resume: bool) -> No
 def _go_on_from(checkpoint: tuple[Path, int], steps: Steps, watch: Watch) -> None:
     """Put the state of a checkpoint and its step back."""
     folder, training, loaded = checkpoint[0], steps.training, steps.loaded
-    load_checkpoint(folder, training.bare, training.optimizer, loaded.accelerator.scaler)
+    read = partial(read_checkpoint, folder, training.bare)
+    state = loaded.ranks.by_main(read) if loaded.ranks.share_weights else read()
+    put_back(state, training.bare, training.optimizer, loaded.accelerator.scaler)
     steps.go_on_from(*checkpoint, watch.folder)
     if loaded.ranks.is_main or loaded.ranks.share_weights:
         watch.go_on_from(folder)

@@ -89,7 +89,7 @@ def train_and_save(
             due = _is_due(stats.step, recipe.train.save_steps)
             ends = (is_last or is_over) and recipe.train.save_steps is not None
             if due or ends or signal:
-                ranks.with_model(partial(_save, steps, watch, stats.step, log))
+                _save(steps, watch, stats.step, log)
             if signal:
                 stop.received = signal
                 observer.finding(_stopped(folder, stats.step, plan.total_steps))
@@ -116,19 +116,23 @@ def _log(recipe: Recipe, folder: Path) -> RunLog:
 
 
 def _save(steps: Steps, watch: Watch, step: int, log: RunLog | None) -> None:
-    loaded, training = steps.loaded, steps.training
-    began = time.perf_counter()
-    state = state_of(training.bare, training.optimizer, loaded.accelerator.scaler)
-    if log is None:
-        return
-    folder = save_checkpoint(
-        watch.root,
-        step,
-        state,
-        keep=loaded.recipe.train.save_total_limit,
-        progress={**watch.progress(), **steps.progress()},
-    )
-    log.write(checkpoint_record(step, time.perf_counter() - began, folder))
+    """Write a checkpoint; no rank goes on, or leaves, before it is there."""
+    loaded, training, began = steps.loaded, steps.training, time.perf_counter()
+    state = partial(state_of, training.bare, training.optimizer, loaded.accelerator.scaler)
+    gathered = state() if loaded.ranks.share_weights else None
+
+    def write() -> None:
+        folder = save_checkpoint(
+            watch.root,
+            step,
+            gathered or state(),
+            keep=loaded.recipe.train.save_total_limit,
+            progress={**watch.progress(), **steps.progress()},
+        )
+        if log is not None:
+            log.write(checkpoint_record(step, time.perf_counter() - began, folder))
+
+    loaded.ranks.by_main(write)
 
 
 def _stopped(folder: Path, step: int, total_steps: int) -> Finding:

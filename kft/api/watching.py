@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from kft.api.before_after import measure_held_out
 from kft.api.loaded import Loaded
@@ -18,11 +21,11 @@ from kft.train.checkpoint import (
     best_folder,
     checkpoint_progress,
     drop_other_bests,
-    load_weights,
+    read_weights,
     save_best,
 )
 from kft.train.runlog import RunLog
-from kft.train.weights import whole_weights
+from kft.train.weights import set_whole_weights, whole_weights
 
 
 class Watch:
@@ -133,14 +136,10 @@ class Watch:
         if wanted == "auto":
             wanted = section.early_stopping_patience is not None
         if wanted and best.step != step:
-            folder = best_folder(self.root, best.step)
-            if not folder.is_dir():
-                raise TrainError(
-                    f"The weights of the best evaluation, step {best.step}, are not there",
-                    where=str(folder),
-                    hint="`train.load_best_model_at_end=false` saves the last ones.",
-                )
-            load_weights(folder, self.loaded.accelerator.unwrap_model(self.module))
+            read = partial(self._read_best, best_folder(self.root, best.step))
+            ranks, bare = self.loaded.ranks, self.loaded.accelerator.unwrap_model(self.module)
+            weights = ranks.by_main(partial(read, bare)) if ranks.share_weights else read(bare)
+            set_whole_weights(bare, weights or {})
             self.observer.facts({"best": f"step {best.step}: its weights are the ones saved"})
         return {
             "metric": self.metric,
@@ -148,3 +147,12 @@ class Watch:
             "value": best.value,
             "is_saved": bool(wanted) or best.step == step,
         }
+
+    def _read_best(self, folder: Path, module: Any) -> dict[str, Tensor]:
+        if not folder.is_dir():
+            raise TrainError(
+                f"The weights of the best evaluation, step {self.best.step}, are not there",
+                where=str(folder),
+                hint="`train.load_best_model_at_end=false` saves the last ones.",
+            )
+        return read_weights(folder, module)

@@ -165,7 +165,7 @@ def _text(section: Mapping[str, Any]) -> Facts:
 
 def _labels(section: Mapping[str, Any]) -> Facts:
     counts = section["counts"]
-    total = sum(counts.values()) or 1
+    total = section["rows"] or 1
     for name, count in list(counts.items())[:_MOST_LABELS]:
         held_out = section["held_out_counts"][name]
         yield name, f"{count:,} ({share_of(count, total)}), {held_out:,} held out"

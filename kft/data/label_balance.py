@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,10 @@ _TIMES = 10
 """How often, against that, the label stands that was meant."""
 _ALIKE = 0.75
 """Share of letters in common; 긍종 and 긍정 have 0.83, 부정 and 긍정 0.55."""
+_NEGATION = re.compile(
+    unicodedata.normalize("NFD", r"(비|불|부|무|미|반|탈|un|non|not|no|ab|anti|dis|in|im)[-_ ]?")
+)
+"""What makes another label's opposite of it: 비정상 is no typo of 정상."""
 _MOST_SLIPS = 50
 """More labels that hardly occur are no slips, and comparing all would take long."""
 
@@ -49,7 +53,10 @@ class LikelyTypo:
 
     def finding(self) -> Finding:
         """As a warning."""
-        hint = f"Write `{self.meant}` there and in `data.labels`, unless both are meant."
+        hint = (
+            f"Write `{self.meant}` there, and take `{self.label}` out of `data.labels` if it is in "
+            "it; leave both if both are meant."
+        )
         return Finding("warning", self.told(), where=self.place or None, hint=hint)
 
 
@@ -84,6 +91,9 @@ def _likeness(one: str, other: str) -> float:
     if re.findall(r"\d+", one) != re.findall(r"\d+", other):
         return 0.0
     a, b = (unicodedata.normalize("NFD", name).casefold() for name in (one, other))
+    longer, shorter = sorted((a, b), key=len, reverse=True)
+    if longer.endswith(shorter) and _NEGATION.fullmatch(longer.removesuffix(shorter)):
+        return 0.0
     return difflib.SequenceMatcher(None, a, b, autojunk=False).ratio()
 
 
@@ -99,24 +109,39 @@ class LabelCounts:
         self.train = [0] * len(self.names)
         self.held_out = [0] * len(self.names)
         self.places: dict[str, str] = {}
+        self._several = False
+        self._rows = 0
 
     def add(self, label: int, *, held_out: bool = False, place: str = "") -> None:
         """Take in the label of a row, which stands at ``place``."""
-        (self.held_out if held_out else self.train)[label] += 1
-        self.places.setdefault(self.names[label], place)
+        self._count([label], held_out=held_out, place=place)
+
+    def add_several(
+        self, labels: Collection[int], *, held_out: bool = False, place: str = ""
+    ) -> None:
+        """Take in a row with any number of labels, or tags: each counts once."""
+        self._several = True
+        self._count(labels, held_out=held_out, place=place)
+
+    def _count(self, labels: Collection[int], *, held_out: bool, place: str) -> None:
+        self._rows += not held_out
+        for label in labels:
+            (self.held_out if held_out else self.train)[label] += 1
+            self.places.setdefault(self.names[label], place)
 
     def summary(self) -> dict[str, Any]:
-        """``counts`` and ``held_out_counts`` by name, ``majority_share`` of the training rows."""
-        total = sum(self.train)
+        """``counts`` and ``held_out_counts`` by name, training ``rows``, ``majority_share``."""
+        total = self._rows
         return {
             "counts": dict(zip(self.names, self.train, strict=True)),
             "held_out_counts": dict(zip(self.names, self.held_out, strict=True)),
+            "rows": total,
             "majority_share": max(self.train, default=0) / total if total else 0.0,
         }
 
     def findings(self) -> list[Finding]:
         """Labels that can hardly be learned."""
-        total = sum(self.train)
+        total = self._rows
         if len(self.names) > _FEWEST_NAMES and total < _FEWEST_ROWS * len(self.names):
             return [
                 Finding(
@@ -166,5 +191,7 @@ class LabelCounts:
         return found
 
     def _typos(self) -> list[LikelyTypo]:
+        if self._several:  # such names are alike on purpose: `B-PS`, `I-PS`
+            return []
         both = zip(self.names, self.train, self.held_out, strict=True)
         return likely_typos({name: train + apart for name, train, apart in both}, self.places)

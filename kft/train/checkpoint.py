@@ -199,35 +199,45 @@ def complete_checkpoints(root: Path) -> Iterator[tuple[Path, int] | Finding]:
             yield folder, step
 
 
-def load_checkpoint(folder: Path, module: torch.nn.Module, optimizer: Any, scaler: Any) -> None:
-    """Put a checkpoint's weights, optimizer state and random states back.
-
-    Where ranks hold parts of the weights, each calls this, and takes its own from the whole.
+def read_checkpoint(folder: Path, module: torch.nn.Module) -> State:
+    """What a checkpoint holds.
 
     Raises:
-        TrainError: If the checkpoint does not fit the model.
+        TrainError: If it can't be read, or does not fit the model.
     """
-    load_weights(folder, module)
+    weights = read_weights(folder, module)
     try:
-        state = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
+        rest = torch.load(folder / "optimizer.pt", map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError) as cause:
         raise TrainError(f"The checkpoint can't be read: {cause}", where=str(folder)) from cause
-    set_whole_optimizer_state(module, optimizer, state["optimizer"])
-    if scaler is not None and state["scaler"] is not None:
-        scaler.load_state_dict(state["scaler"])
-    torch.set_rng_state(state["cpu_random_state"])
-    if torch.cuda.is_available() and state["cuda_random_states"]:
-        torch.cuda.set_rng_state(state["cuda_random_states"][0])
+    return State(weights, rest)
 
 
-def load_weights(folder: Path, module: torch.nn.Module) -> None:
-    """Put the trained weights of a checkpoint, or of a best evaluation, back.
+def put_back(state: State | None, module: torch.nn.Module, optimizer: Any, scaler: Any) -> None:
+    """Go on from a state: its weights, optimizer state and random states.
+
+    Where ranks hold parts of the weights each calls this, the main one with the whole and the
+    others with ``None``.
+    """
+    set_whole_weights(module, state.weights if state else {})
+    set_whole_optimizer_state(module, optimizer, state.rest["optimizer"] if state else {})
+    if state is None:  # what is drawn there is a function of the step and the rank
+        return
+    if scaler is not None and state.rest["scaler"] is not None:
+        scaler.load_state_dict(state.rest["scaler"])
+    torch.set_rng_state(state.rest["cpu_random_state"])
+    if torch.cuda.is_available() and state.rest["cuda_random_states"]:
+        torch.cuda.set_rng_state(state.rest["cuda_random_states"][0])
+
+
+def read_weights(folder: Path, module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The trained weights of a checkpoint, or of a best evaluation, by name.
 
     Raises:
         TrainError: If they can't be read or do not fit the model.
     """
     try:
-        saved = load_file(folder / "weights.safetensors")
+        saved: dict[str, torch.Tensor] = load_file(folder / "weights.safetensors")
     except (OSError, SafetensorError) as cause:
         raise TrainError(f"The checkpoint can't be read: {cause}", where=str(folder)) from cause
     weights = trained_weights(module)
@@ -242,7 +252,7 @@ def load_weights(folder: Path, module: torch.nn.Module) -> None:
             where=str(folder),
             expected="the recipe that the run was started with",
         )
-    set_whole_weights(module, saved)
+    return saved
 
 
 def _json_sha256(content: Mapping[str, Any]) -> str:

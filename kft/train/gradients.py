@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from kft.tasks.task import Window
+from kft.train.weights import is_sharded
 
 _BUCKET = 2**25
 """Gradients that are summed at once: 128 MiB of float32."""
@@ -49,9 +50,10 @@ def add_up(
         float32 scalar: this rank's share of the loss, in nats per target.
     """
     loss = torch.zeros((), device=accelerator.device)
+    shared = is_sharded(module)  # unsummed, its gradients would be whole on every rank
     for position, batch in enumerate(window):
-        is_last = position == len(window) - 1
-        with contextlib.nullcontext() if is_last and in_sync else accelerator.no_sync(module):
+        sums = shared or (in_sync and position == len(window) - 1)
+        with contextlib.nullcontext() if sums else accelerator.no_sync(module):
             with accelerator.autocast():  # what accelerate shards computes without it
                 total = module(batch.to(accelerator.device)).total  # (), nats
             if batch.is_spare:

@@ -69,12 +69,12 @@ def test_hints_are_what_can_be_done_to_the_file(
             "Rename `글자` to `글`.",
         ),
         (
-            DataError("None of the 2 rows has a label, which ... learns", hint="`data.columns`"),
+            DataError("No row of 2 has a label, which ... learns", hint="`data.columns`"),
             None,
-            "Add a column `label`, or rename the one that holds it.",
+            "Name the columns `text` and `label`, and leave others out.",
         ),
         (
-            DataError("None of the 2 rows has tags, which ... learns", hint="`data.columns`"),
+            DataError("No row of 2 has tags, which ... learns", hint="`data.columns`"),
             None,
             "Add columns `tokens` and `tags`.",
         ),

@@ -33,6 +33,7 @@ FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 PROGRAM = """
 import os, sys
 import kft.api.training
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 from kft.cli.main import main
@@ -53,6 +54,10 @@ def counted(accelerator, module, optimizer):
     print(f"holds {here / sum(weight.numel() for weight in weights):.2f}", file=sys.stderr)
     return module, optimizer
 
+def unsummed(self, model):
+    raise SystemError("the gradients of all weights would be whole on this rank")
+
+Accelerator.no_sync = unsummed
 AcceleratorState.__init__, kft.api.training.prepare_sharded = as_on_gpus, counted
 odd = os.environ["ODD"] if os.environ["RANK"] == "1" else ""
 main([*sys.argv[1:], *(["model.name_or_path=" + odd] if odd else [])])

@@ -33,7 +33,7 @@ ANSWERS = [{"prompt": "하늘이", "completion": "높고", "별점": "3"}] * 12
             "a label",
             "`label`; the rows were taken for `prompt_completion`: prompt from `prompt`, "
             "completion from `completion`; `별점` is not used",
-            "`data.columns: {label: 별점}` names the column that holds it.",
+            "If `별점` holds it: `data.columns: {text: prompt, label: X}`, with its name for X.",
         ),
         ("sequence_regression", TEXTS, "a number", "`label`; the rows", "Add a column `label`"),
         ("token_classification", TEXTS, "tags", "`tags`; the rows", "Add a column `tags`"),
@@ -53,7 +53,14 @@ def test_all_rows_lack_what_the_task_learns(
     with pytest.raises(DataError) as caught:
         kft.check(recipe)
     error = caught.value
-    assert error.what == f"None of the 12 rows has {learned}, which `task: {task}` learns"
+    assert error.what == f"No row of 12 has {learned}, which `task: {task}` learns"
     assert error.where == str(recipe.with_suffix(".jsonl"))
     assert (error.expected or "").startswith(f"a column for the role {taken}")
     assert (error.hint or "").startswith(hint)
+
+
+def test_the_hint_can_be_followed(tiny_bert: Path, recipe_file: RecipeFile) -> None:
+    labels = ["좋다" if number % 2 else "나쁘다" for number in range(12)]
+    rows = [{**row, "별점": label} for row, label in zip(ANSWERS, labels, strict=True)]
+    keys = {"task": "sequence_classification", "data.columns": {"text": "prompt", "label": "별점"}}
+    assert kft.check(recipe_file(tiny_bert, rows, keys)).sections["rows"]["train"] == 6

@@ -53,6 +53,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "labels": {
         "counts": {"부정": 60_000, "긍정": 30_000},
         "held_out_counts": {"부정": 60, "긍정": 40},
+        "rows": 90_000,
         "majority_share": 2 / 3,
     },
     "tokens": {

@@ -20,10 +20,32 @@ def counts_of(names: list[str], train: list[int], held_out: list[int]) -> LabelC
 def test_summary() -> None:
     assert counts_of(["부정", "긍정"], [3, 1], [1, 1]).summary() == {
         "counts": {"부정": 3, "긍정": 1},
+        "rows": 4,
         "held_out_counts": {"부정": 1, "긍정": 1},
         "majority_share": 0.75,
     }
     assert LabelCounts(["가"]).summary()["majority_share"] == 0.0
+
+
+def test_a_row_may_have_several_labels() -> None:
+    """Each counts once; names that are alike, as those of tags, are no typos."""
+    counts = LabelCounts(["O", "B-PS", "I-PS"])
+    for _ in range(60):
+        counts.add_several({0, 1}, place="tags.tsv:2")
+    counts.add_several({0, 1, 2}, place="tags.tsv:9")
+    assert counts.summary()["counts"] == {"O": 61, "B-PS": 61, "I-PS": 1}
+    assert (counts.summary()["rows"], counts.summary()["majority_share"]) == (61, 1.0)
+    assert counts.findings() == []
+
+
+@pytest.mark.parametrize(
+    ("rare", "frequent"),
+    [("비정상", "정상"), ("불합격", "합격"), ("미완료", "완료"), ("abnormal", "normal"),
+     ("non-toxic", "toxic"), ("unrelated", "Related")],
+)  # fmt: skip
+def test_an_opposite_is_no_typo(rare: str, frequent: str) -> None:
+    assert not likely_typos({frequent: 200, rare: 1}, {})
+    assert likely_typos({frequent: 200, f"{frequent}x": 1}, {})
 
 
 def test_balanced_labels_are_fine() -> None:
@@ -59,7 +81,8 @@ def test_a_label_that_may_be_a_typo_is_named_with_count_and_place(held_out: bool
     assert str(told) == (
         "warning: `긍종` is the label of 1 row, and `긍정` of 44: it may be a typo\n"
         "  --> rows.csv:17\n"
-        "  hint: Write `긍정` there and in `data.labels`, unless both are meant."
+        "  hint: Write `긍정` there, and take `긍종` out of `data.labels` if it is in it; leave "
+        "both if both are meant."
     )
     assert "레이블이 `긍종`인 것은 1행, `긍정`인 것은 44행입니다" in (
         korean_finding(str(told)) or ""

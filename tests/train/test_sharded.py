@@ -41,7 +41,7 @@ from kft.recipe.schema import AdapterSection, ModelSection
 from kft.recipe.train_section import TrainSection
 from kft.tasks.causal_lm import CausalLM
 from kft.tasks.task import Example
-from kft.train.checkpoint import load_checkpoint, save_checkpoint, state_of
+from kft.train.checkpoint import put_back, read_checkpoint, save_checkpoint, state_of
 from kft.train.layer_norms import LayerNorms
 from kft.train.loop import train
 from kft.train.optimizer import make_optimizer
@@ -88,7 +88,9 @@ norms = LayerNorms(
 )
 root = Path(said["folder"])
 if said["first"] > 1:
-    load_checkpoint(Path(said["from"]), module, optimizer, None)
+    mine = rank == 0 or not said["sharded"]
+    state = read_checkpoint(Path(said["from"]), module) if mine else None
+    put_back(state, module, optimizer, None)
 draw = torch.Generator().manual_seed(3)
 rows = []
 for number in range(24):
