@@ -89,7 +89,7 @@ def train_and_save(
             due = _is_due(stats.step, recipe.train.save_steps)
             ends = (is_last or is_over) and recipe.train.save_steps is not None
             if due or ends or signal:
-                _save(steps, watch, stats.step, log)
+                save(steps, watch, stats.step, log)
             if signal:
                 stop.received = signal
                 observer.finding(_stopped(folder, stats.step, plan.total_steps))
@@ -115,8 +115,18 @@ def _log(recipe: Recipe, folder: Path) -> RunLog:
     return RunLog(folder, Trackers(recipe.train.report_to, folder.name, folder, settings))
 
 
-def _save(steps: Steps, watch: Watch, step: int, log: RunLog | None) -> None:
-    """Write a checkpoint; no rank goes on, or leaves, before it is there."""
+def save(steps: Steps, watch: Watch, step: int, log: RunLog | None) -> None:
+    """Write a checkpoint; no rank goes on, or leaves, before it is there.
+
+    Args:
+        steps: Whose state is kept.
+        watch: Likewise, and where the checkpoints are.
+        step: The one that was just taken.
+        log: The main rank's; ``None`` on others.
+
+    Raises:
+        TrainError: If it can't be written.
+    """
     loaded, training, began = steps.loaded, steps.training, time.perf_counter()
     state = partial(state_of, training.bare, training.optimizer, loaded.accelerator.scaler)
     gathered = state() if loaded.ranks.share_weights else None

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,7 @@ from safetensors.torch import load_file, save_file
 
 import kft
 from kft.api.sharding import fsdp_plugin
+from kft.api.training import save
 from kft.errors import UsageError
 from kft.recipe.reader import read_recipe
 
@@ -231,6 +233,20 @@ def test_a_refusal_is_told_once(
 ) -> None:
     path = recipe_file(tiny_gpt, korean_rows, KEYS | {"train.optim": "adamw_8bit"})
     assert share(path, tmp_path / "two", code=2).count("error: ") == 1
+
+
+def test_no_rank_leaves_before_a_checkpoint_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On another rank than the main one: its part is gathered, then it waits for the writing."""
+    told: list[str] = []
+    monkeypatch.setattr("kft.api.training.state_of", lambda *_: told.append("gathered") or {})
+    monkeypatch.setattr("kft.api.training.save_checkpoint", lambda *_, **__: told.append("written"))
+    ranks = SimpleNamespace(share_weights=True, by_main=lambda _: told.append("waited"))
+    loaded = SimpleNamespace(ranks=ranks, accelerator=SimpleNamespace(scaler=None))
+    training = SimpleNamespace(bare=None, optimizer=None)
+    steps: Any = SimpleNamespace(loaded=loaded, training=training)
+    watch: Any = SimpleNamespace()
+    save(steps, watch, 5, None)
+    assert told == ["gathered", "waited"]
 
 
 def test_float16_is_refused(
