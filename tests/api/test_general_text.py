@@ -158,12 +158,12 @@ def test_no_more_rows_of_a_file_than_are_said(
 
 
 def test_masked_words_of_a_bert(tiny_bert: Path, recipe_file: RecipeFile) -> None:
-    keys = {**KEYS, "task": "masked_lm", "train.max_steps": 6}
+    keys = {**KEYS, "task": "masked_lm", "train.max_steps": 30}
     run = kft.finetune(recipe_file(tiny_bert, TEXT_ROWS, keys))
     found = run.result["forgetting"]
     assert (found["metric"], found["num_rows"]) == ("eval_loss", 64)
-    # Its own rows are learnt, and the passages are not among them.
-    assert found["difference"] > run.result["intervals"]["eval_loss"]["difference"]
+    # Its own rows are learnt (1.9 nats), and the passages are not among them.
+    assert found["difference"] > run.result["intervals"]["eval_loss"]["difference"] + 0.5
 
 
 def test_none_is_measured_where_none_is_asked_for(tiny_gpt: Path, recipe_file: RecipeFile) -> None:
