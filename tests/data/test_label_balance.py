@@ -41,7 +41,7 @@ def test_a_row_may_have_several_labels() -> None:
 @pytest.mark.parametrize(
     ("rare", "frequent"),
     [("비정상", "정상"), ("불합격", "합격"), ("미완료", "완료"), ("abnormal", "normal"),
-     ("non-toxic", "toxic"), ("unrelated", "Related")],
+     ("nontoxic", "toxic"), ("un-related", "Related")],
 )  # fmt: skip
 def test_an_opposite_is_no_typo(rare: str, frequent: str) -> None:
     assert not likely_typos({frequent: 200, rare: 1}, {})
