@@ -62,8 +62,8 @@ def examples_in_order(work: Path) -> tuple[Any, Any, list[Any]]:
     return recipe, tokenizer, [rows[row] for row in order[:wanted]]
 
 
-def adapted(recipe: Any, auto_class: str, quantized: bool, **options: Any) -> Any:
-    """PEFT's own LoRA, from the same random state as kft's."""
+def adapted(recipe: Any, auto_class: str, quantized: bool, dtype: str, **options: Any) -> Any:
+    """PEFT's own LoRA, from the same random state as kft's; ``dtype`` is that of the base."""
     import transformers
     from peft import LoraConfig, get_peft_model
 
@@ -72,11 +72,11 @@ def adapted(recipe: Any, auto_class: str, quantized: bool, **options: Any) -> An
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.float32,
+            bnb_4bit_compute_dtype=getattr(torch, recipe.train.precision),
         )
     torch.manual_seed(recipe.train.seed)
     model = getattr(transformers, auto_class).from_pretrained(
-        recipe.model.name_or_path, dtype=torch.float32, **options
+        recipe.model.name_or_path, dtype=getattr(torch, dtype), **options
     )
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -130,7 +130,7 @@ def arguments(recipe: Any, settings: dict[str, Any]) -> dict[str, Any]:
         "report_to": "none",
         "use_cpu": True,
         "disable_tqdm": True,
-        "bf16": False,
+        "bf16": recipe.train.precision == "bfloat16",
         "seed": recipe.train.seed,
         "train_sampling_strategy": "sequential",
         **settings,
@@ -144,9 +144,10 @@ def run_trl(work: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
     recipe, tokenizer, examples = examples_in_order(work)
     rows = [{"input_ids": one.input_ids, "labels": one.labels} for one in examples]
+    dtype = settings.pop("model_dtype", "float32")
     watch = Watch()
     trainer = SFTTrainer(
-        model=adapted(recipe, "AutoModelForCausalLM", recipe.adapter.method == "qlora"),
+        model=adapted(recipe, "AutoModelForCausalLM", recipe.adapter.method == "qlora", dtype),
         args=SFTConfig(
             dataset_kwargs={"skip_prepare_dataset": True},
             **arguments(recipe, {"max_length": recipe.data.max_length, **settings}),
@@ -166,9 +167,10 @@ def run_trainer(work: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
     recipe, tokenizer, examples = examples_in_order(work)
     rows = [{"input_ids": one.input_ids, "labels": one.label} for one in examples]
+    dtype = settings.pop("model_dtype", "float32")
     watch = Watch()
     trainer = Trainer(
-        model=adapted(recipe, "AutoModelForSequenceClassification", False, num_labels=2),
+        model=adapted(recipe, "AutoModelForSequenceClassification", False, dtype, num_labels=2),
         args=TrainingArguments(**arguments(recipe, settings)),
         train_dataset=Dataset.from_list(rows),
         data_collator=DataCollatorWithPadding(tokenizer),

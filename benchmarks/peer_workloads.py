@@ -48,7 +48,44 @@ _TRAINER = {
     "2 x 4 rows": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
     "1 x 8 rows": {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8},
 }
+_FREE = _TRL["no recomputation, padding-free"]
+_TRL_BFLOAT16 = {
+    "its defaults": {},
+    "no recomputation": {"gradient_checkpointing": False},
+    "no recomputation, padding-free": _FREE,
+    "no recomputation, padding-free, weights in bfloat16": {**_FREE, "model_dtype": "bfloat16"},
+    "no recomputation, 1 x 8 rows": _TRL["no recomputation, 1 x 8 rows"],
+}
 WORKLOADS: dict[str, dict[str, Any]] = {
+    "kogpt2-lora-bfloat16": {
+        "peer": "trl",
+        "what": "KoGPT2 shape (12 layers, 768 wide, 51,200 words), LoRA r=8, prompts masked, bfloat16",
+        "precision": "bfloat16",
+        "recipe": {},
+        "grid": _TRL_BFLOAT16,
+    },
+    "kogpt2-qlora-bfloat16": {
+        "peer": "trl",
+        "what": "the same on a base in NF4, bfloat16",
+        "precision": "bfloat16",
+        "recipe": {"adapter": {"method": "qlora", "r": 8, "lora_alpha": 16}},
+        "grid": {
+            name: settings for name, settings in _TRL_BFLOAT16.items() if "weights in" not in name
+        },
+    },
+    "klue-bert-classification-bfloat16": {
+        "peer": "trainer",
+        "what": "KLUE-BERT shape (12 layers, 768 wide, 32,000 words), sequence classification, LoRA r=8, bfloat16",
+        "precision": "bfloat16",
+        "recipe": {"task": "sequence_classification"},
+        "grid": {
+            **_TRAINER,
+            "8 rows of similar length, weights in bfloat16": {
+                "train_sampling_strategy": "group_by_length",
+                "model_dtype": "bfloat16",
+            },
+        },
+    },
     "kogpt2-lora": {
         "peer": "trl",
         "what": "KoGPT2 shape (12 layers, 768 wide, 51,200 words), LoRA r=8, prompts masked",
@@ -160,7 +197,8 @@ def prepare(name: str, steps: int) -> Path:
         },
         "train": {
             "max_steps": steps, "per_device_train_batch_size": ROWS_PER_STEP, "learning_rate": 1e-3,
-            "lr_scheduler_type": "constant", "warmup_ratio": 0.0, "precision": "float32",
+            "lr_scheduler_type": "constant", "warmup_ratio": 0.0,
+            "precision": WORKLOADS[name].get("precision", "float32"),
             "save_steps": None, "seed": 7,
         },
         "evaluate": {"generate": 0},

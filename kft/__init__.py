@@ -9,6 +9,7 @@ a row, ``V`` vocabulary, ``D`` hidden width, ``N`` targets, ``r`` rank.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")
+# It says at its import, on processors with bfloat16, that it found no kernels on the hub, where it
+# was not to look; peft imports it, and whoever imports peft would have to say this before.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 __version__ = "0.1.0"
 

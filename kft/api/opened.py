@@ -20,7 +20,7 @@ from kft.models.loader import (
     load_model,
     load_model_with_head,
 )
-from kft.models.precision import compute_dtype, inference_dtype
+from kft.models.precision import inference_dtype
 from kft.models.quiet import silence_transformers
 from kft.models.saved_adapter import base_of_adapter, check_base
 from kft.models.tokenizer import has_tokenizer, load_tokenizer
@@ -82,9 +82,9 @@ def open_model(
 
     Args:
         place: A run folder, an adapter's folder, a checkpoint's folder, or a hub name.
-        dtype: Precision of computation; ``None`` is the run's own, or ``auto``.
-        like: A model that comes from no run is opened for this recipe's task; ``None`` is the
-            task that its own files tell.
+        dtype: Precision of computation; ``None`` is the run's own, else that of ``like``.
+        like: A model that comes from no run is opened for this recipe's task, and computes in its
+            precision; ``None`` is the task that its own files tell, and ``auto``.
 
     Raises:
         UsageError: If there is nothing.
@@ -100,7 +100,7 @@ def open_model(
             section = ModelSection(name_or_path=str(trained_part(folder, "model")))
             return _open_plain(place, section, recipe, dtype, device)
         return _open_adapter(place, trained_part(folder, "adapter"), recipe, dtype, device)
-    dtype = dtype or compute_dtype("auto", device)
+    dtype = dtype or inference_dtype(like.train.precision if like else "auto", device)
     if is_adapter(folder):
         return _open_adapter(place, folder, None, dtype, device)
     attention = like.model.attention if like else "causal"

@@ -135,7 +135,8 @@ def _hidden(plain: Any, batch: Batch) -> Any:
     try:
         with torch.no_grad():
             inputs = model_inputs(plain, batch.to(next(plain.parameters()).device))
-            return getattr(body(**inputs), "last_hidden_state", None)
+            hidden = getattr(body(**inputs), "last_hidden_state", None)
+            return None if hidden is None else hidden[:, : batch.num_tokens]
     except (TypeError, ValueError, RuntimeError, IndexError):  # a model with inputs of its own
         return None
     finally:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import transformers
-
-# It says at its import that it found no kernels on the hub, where it was not to look.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
 def silence_transformers() -> None:

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kft.ops.attention_slopes import attend_with_float32_slopes, slow_backward
+
 NAME = "kft_documents"
 """Under which transformers knows this attention (``attn_implementation``)."""
 
@@ -25,13 +27,20 @@ class Documents:
     """Several documents in one row, one after another; none of them sees another.
 
     Args:
-        lengths: Tokens of each, S of them; together the row's T.
+        lengths: Tokens of each, S of them; with the filling the row's T.
         prompt_lengths: Tokens of each that see each other in both directions (prefix
             attention); ``None``: the model's own kind of attention within each document.
+        filling: Tokens behind the last one that belong to none and see nothing.
     """
 
     lengths: tuple[int, ...]
     prompt_lengths: tuple[int, ...] | None = None
+    filling: int = 0
+
+    @property
+    def num_tokens(self) -> int:
+        """Of the row."""
+        return sum(self.lengths) + self.filling
 
 
 class Run(NamedTuple):
@@ -83,7 +92,7 @@ def attend_documents(
         query: float (1, H, T, E).
         key: float (1, K, T, E); K divides H (grouped queries).
         value: float (1, K, T, E).
-        documents: Their lengths; together T.
+        documents: Their lengths; with their filling T.
         kind: What sees what within a document.
 
     Returns:
@@ -96,18 +105,17 @@ def attend_documents(
         Vaswani et al. 2017, "Attention Is All You Need", eq. 1; Dong et al. 2019, "Unified
         Language Model Pre-training", fig. 1, for the prompt.
     """
-    if sum(documents.lengths) != query.shape[2]:
-        raise ValueError(
-            f"documents of {sum(documents.lengths)} tokens in a row of {query.shape[2]}"
-        )
+    if documents.num_tokens != query.shape[2]:
+        raise ValueError(f"documents of {documents.num_tokens} tokens in a row of {query.shape[2]}")
     if _has_varlen(query, documents, kind):
         return _varlen(query, key, value, documents, kind)
     parts = list(runs(documents))
-    sizes = [run.repeats * run.length for run in parts]
+    sizes = [*(run.repeats * run.length for run in parts), documents.filling]
     # `split` gives its parts' gradients back in one piece; slices would each make a whole row.
     q, k, v = (torch.split(tensor[0], sizes, dim=1) for tensor in (query, key, value))
-    pieces = zip(parts, q, k, v, strict=True)
+    pieces = zip(parts, q, k, v, strict=False)  # nothing attends to the filling
     outputs = [_attend_run(run, one_q, one_k, one_v, kind) for run, one_q, one_k, one_v in pieces]
+    outputs.append(query.new_zeros(documents.filling, *outputs[0].shape[1:]))
     return torch.cat(outputs, dim=0).unsqueeze(0)  # (1, T, H, E)
 
 
@@ -135,7 +143,8 @@ def visible(
         >>> visible(Documents((2, 1)), torch.device("cpu"), is_causal=True).int().tolist()
         [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
     """
-    lengths = torch.tensor(documents.lengths, device=device)
+    # The filling sees itself here: a softmax over nothing is no number.
+    lengths = torch.tensor((*documents.lengths, documents.filling), device=device)
     numbers = torch.repeat_interleave(torch.arange(len(lengths), device=device), lengths)  # (T,)
     sees = numbers[:, None] == numbers[None, :]
     if not is_causal:
@@ -146,7 +155,7 @@ def visible(
     if documents.prompt_lengths is None:
         return causal
     starts = (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
-    prompts = torch.tensor(documents.prompt_lengths, device=device).repeat_interleave(lengths)
+    prompts = torch.tensor((*documents.prompt_lengths, 0), device=device).repeat_interleave(lengths)
     asked = torch.arange(len(numbers), device=device) - starts < prompts  # (T,)
     return causal | (sees & asked[:, None] & asked[None, :])
 
@@ -161,10 +170,13 @@ def _attend_run(run: Run, query: Tensor, key: Tensor, value: Tensor, kind: Atten
     if kind.is_causal and (prompt or is_windowed):
         one = Documents((run.length,), prompt)
         mask = visible(one, query.device, is_causal=True, window=kind.window)
-    output = functional.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, dropout_p=kind.dropout, scale=kind.scale,
-        is_causal=kind.is_causal and mask is None, enable_gqa=q.shape[1] != k.shape[1],
-    )  # fmt: skip  # (repeats, H, length, E)
+    if mask is None and slow_backward(q, k, kind.dropout):
+        output = attend_with_float32_slopes(q, k, v, kind.is_causal, kind.scale)
+    else:
+        output = functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, dropout_p=kind.dropout, scale=kind.scale,
+            is_causal=kind.is_causal and mask is None, enable_gqa=q.shape[1] != k.shape[1],
+        )  # fmt: skip  # (repeats, H, length, E)
     return output.transpose(1, 2).reshape(run.repeats * run.length, *output.shape[1::2])
 
 
@@ -174,6 +186,7 @@ def _has_varlen(query: Tensor, documents: Documents, kind: Attention) -> bool:
         and query.dtype in (torch.float16, torch.bfloat16)
         and kind.dropout == 0.0
         and documents.prompt_lengths is None
+        and not documents.filling
         and find_spec("torch.nn.attention.varlen") is not None
     )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kft.ops.attention import NAME, Documents, document_inputs, visible
+from kft.ops.few_shapes import filled
 from kft.tasks.task import Batch
 
 
@@ -22,8 +24,10 @@ def model_inputs(model: Any, batch: Batch) -> dict[str, Any]:
 
     Args:
         model: The transformers model, without PEFT's wrapper.
-        batch: Padded on either side, or one row of documents.
+        batch: Padded on either side, or one row of documents; in half precision on a CPU the
+            row is filled up, and what the model says of its end is about nothing.
     """
+    batch = _filled(batch, model)
     inputs: dict[str, Any] = {"input_ids": batch.input_ids}
     if batch.documents is not None:
         inputs |= _document_inputs(model, batch.documents, batch.input_ids.device)
@@ -37,6 +41,32 @@ def model_inputs(model: Any, batch: Batch) -> dict[str, Any]:
     if is_causal(model):
         inputs["use_cache"] = False
     return inputs
+
+
+def _filled(batch: Batch, model: Any) -> Batch:
+    """A row of documents with a few more tokens, so that rows of few lengths are computed."""
+    more = filled(batch.input_ids.shape[1]) - batch.input_ids.shape[1]
+    if batch.documents is None or not more or not _is_half_on_cpu(batch.input_ids, model):
+        return batch
+
+    def longer(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else nn.functional.pad(tensor, (0, more))
+
+    return replace(
+        batch,
+        input_ids=nn.functional.pad(batch.input_ids, (0, more)),
+        position_ids=longer(batch.position_ids),
+        token_type_ids=longer(batch.token_type_ids),
+        documents=replace(batch.documents, filling=more),
+    )
+
+
+def _is_half_on_cpu(ids: Tensor, model: Any) -> bool:
+    if ids.device.type != "cpu":
+        return False
+    if torch.is_autocast_enabled("cpu"):
+        return torch.get_autocast_dtype("cpu") != torch.float32
+    return next(model.parameters()).dtype in (torch.bfloat16, torch.float16)
 
 
 def _document_inputs(model: Any, documents: Documents, device: torch.device) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class LanguageLoss(nn.Module):
         plain = self._plain()
         inputs = model_inputs(plain, batch)
         if self.logits_from == "positions":
-            keep = torch.zeros_like(batch.input_ids, dtype=torch.bool)  # (B, T)
+            keep = torch.zeros_like(inputs["input_ids"], dtype=torch.bool)  # (B, T)
             keep.view(-1)[positions] = True
             kept: Tensor = plain(**inputs, logits_to_keep=keep).logits
             return kept

@@ -169,9 +169,9 @@ class TagLoss(nn.Module):
     def _counted(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits of all tags (N, C), and where in the batch they stand (B, T)."""
         plain = plain_model(self.model)
-        logits = plain(**model_inputs(plain, batch)).logits.float()  # (B, T, C)
+        logits = plain(**model_inputs(plain, batch)).logits  # (B, T, C), or longer
         is_tag = batch.labels != IGNORE_INDEX  # (B, T)
-        return logits[is_tag], is_tag
+        return logits[:, : is_tag.shape[1]][is_tag].float(), is_tag
 
     def _tags(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Of each tag its nats, the likeliest tag and its row: (N,) each."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from kft.ops.few_shapes import filled
 from kft.train.weight_bytes import gathered_bytes, loading_bytes, mapped_bytes, quantized_bytes
 
 if TYPE_CHECKING:
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
     from kft.models.sizes import ModelSizes
 
 CHUNK_BYTES = 2**26
-"""float32 logits held at once; a test holds it equal to ``kft.ops.head_loss``."""
+"""Of a chunk's logits, were they float32; a test holds it equal to ``kft.ops.head_loss``."""
 PROCESS_GROWTH = 20 * 10**6
 """Bytes that a CPU process grows by between planning and training, weights apart: the optimizer's
 and accelerate's modules, threads, buffers of matrix products (docs/evidence/memory.md)."""
+PROGRAMS = 150 * 10**6
+"""Bytes more in half precision on a CPU: oneDNN's programs, one for each shape of a product
+(:mod:`kft.ops.few_shapes`; docs/evidence/memory.md)."""
 SCATTER = 0.25
 """Share of the arrays of a step that the C library holds beyond those in use on a CPU: what was
 freed between others and is too small for the next. Fitted to runs (docs/evidence/memory.md)."""
@@ -27,7 +31,6 @@ HEAP_BYTES = 2**25
 """Size from which glibc gives an array pages of its own, which it returns at once."""
 
 _FLOAT32 = 4
-_LOGIT_COPIES = 2  # logits, and their exponentials while these are summed
 
 
 @dataclass(frozen=True)
@@ -146,12 +149,16 @@ def plan_memory(sizes: ModelSizes, batch: MicroBatch, setting: Setting) -> Memor
     if setting.sharing > 1:
         weights = -(-weights // setting.sharing) + gathered_bytes(sizes, setting)
         trained, optimizer = (-(-part // setting.sharing) for part in (trained, optimizer))
+    is_half_on_cpu = setting.device == "cpu" and setting.computed_bytes < _FLOAT32
+    if is_half_on_cpu:
+        batch = replace(batch, tokens=filled(batch.tokens))
     activations = activation_bytes(sizes, batch.tokens, setting)
-    logits = logit_bytes(sizes, batch, setting.computed_bytes)
+    logits = logit_bytes(sizes, batch, setting)
     largest = sizes.largest_layer * setting.computed_bytes if sizes.quantized else 0
     # The gradient of the widest array, and of the hidden states of which it is made.
     working = (sizes.inner + 3 * sizes.width) * batch.tokens * setting.computed_bytes + largest
     growth = PROCESS_GROWTH if setting.device == "cpu" else 0
+    programs = PROGRAMS if is_half_on_cpu else 0
     held = setting.process_bytes + weights + trained + growth
     return MemoryPlan(
         process=setting.process_bytes,
@@ -162,9 +169,9 @@ def plan_memory(sizes: ModelSizes, batch: MicroBatch, setting: Setting) -> Memor
         activations=activations,
         logits=logits,
         backward=working,
-        allocator=_scattered_bytes(sizes, batch.tokens, setting) + growth,
+        allocator=_scattered_bytes(sizes, batch.tokens, setting) + growth + programs,
         loading=held + loading_bytes(sizes, setting),
-        evaluation=held + optimizer + _evaluation_bytes(sizes, setting),
+        evaluation=held + optimizer + programs + _evaluation_bytes(sizes, setting),
     )
 
 
@@ -224,23 +231,29 @@ def activation_bytes(sizes: ModelSizes, tokens: int, setting: Setting) -> int:
     return per_token * tokens + copies
 
 
-def logit_bytes(sizes: ModelSizes, batch: MicroBatch, computed_bytes: int) -> int:
+def logit_bytes(sizes: ModelSizes, batch: MicroBatch, setting: Setting) -> int:
     """What the language head and its loss hold at once.
 
-    In chunks: a chunk's logits twice in float32, the hidden states of the targets and their
-    gradient, and the gradient of a head that is trained. Otherwise three arrays of logits of the
-    targets, or those of every position and two of the targets.
+    In chunks: a chunk's logits, which their gradient replaces, the hidden states of the targets
+    and their gradient, and the gradient of a head that is trained. Otherwise three arrays of
+    logits of the targets, or those of every position and two of the targets.
     """
     words, width = sizes.vocabulary, sizes.width
     if not words:
         return 0
     if not sizes.head_is_cut:
         return _FLOAT32 * words * max(3 * batch.targets, batch.tokens + 2 * batch.targets)
-    rows = min(batch.targets, max(16, CHUNK_BYTES // (_FLOAT32 * words)))
     head = words * width * _FLOAT32 if sizes.head_is_trained else 0
-    return (
-        _LOGIT_COPIES * rows * words * _FLOAT32 + 2 * batch.targets * width * computed_bytes + head
-    )
+    hidden = 2 * batch.targets * width * setting.computed_bytes
+    return _chunk_bytes(batch.targets, words, setting) + hidden + head
+
+
+def _chunk_bytes(targets: int, words: int, setting: Setting) -> int:
+    """A chunk's logits, and on CUDA their float32; on a CPU that is a block of a few rows."""
+    each = setting.computed_bytes
+    if setting.device == "cuda" and each != _FLOAT32:
+        each += _FLOAT32
+    return min(targets, max(16, CHUNK_BYTES // (_FLOAT32 * words))) * words * each
 
 
 def _evaluation_bytes(sizes: ModelSizes, setting: Setting) -> int:
@@ -248,7 +261,8 @@ def _evaluation_bytes(sizes: ModelSizes, setting: Setting) -> int:
     arrays = (2 * sizes.inner + 4 * sizes.width) * setting.eval_tokens * setting.computed_bytes
     if not sizes.vocabulary:
         return arrays
-    rows = min(setting.eval_tokens, max(16, CHUNK_BYTES // (_FLOAT32 * sizes.vocabulary)))
+    tokens, words = setting.eval_tokens, sizes.vocabulary
     if not sizes.head_is_cut:
-        rows = setting.eval_tokens
-    return arrays + _LOGIT_COPIES * rows * sizes.vocabulary * _FLOAT32
+        return arrays + 2 * tokens * words * _FLOAT32
+    log_probs = setting.device == "cuda" and min(tokens * words * _FLOAT32, CHUNK_BYTES)
+    return arrays + _chunk_bytes(tokens, words, setting) + log_probs

@@ -158,12 +158,12 @@ def test_no_more_rows_of_a_file_than_are_said(
 
 
 def test_masked_words_of_a_bert(tiny_bert: Path, recipe_file: RecipeFile) -> None:
-    keys = {**KEYS, "task": "masked_lm", "train.max_steps": 30}
+    keys = {**KEYS, "task": "masked_lm", "train.max_steps": 80}
     run = kft.finetune(recipe_file(tiny_bert, TEXT_ROWS, keys))
     found = run.result["forgetting"]
     assert (found["metric"], found["num_rows"]) == ("eval_loss", 64)
     # Its own rows are learnt (1.9 nats), and the passages are not among them.
-    assert found["difference"] > run.result["intervals"]["eval_loss"]["difference"] + 0.5
+    assert found["difference"] > run.result["intervals"]["eval_loss"]["difference"] + 0.3
 
 
 def test_none_is_measured_where_none_is_asked_for(tiny_gpt: Path, recipe_file: RecipeFile) -> None:
@@ -181,7 +181,10 @@ def test_models_are_compared_by_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)  # the comparison is written there
-    keys = {**KEYS, "train.max_steps": 12, "train.learning_rate": 0.05}
+    # The base alone is measured in the run's precision too, wherever `auto` is another.
+    keys = {
+        **KEYS, "train.max_steps": 12, "train.learning_rate": 0.05, "train.precision": "float32",
+    }  # fmt: skip
     run = kft.finetune(recipe_file(tiny_gpt, ROWS, keys))
     base, tuned = str(tiny_gpt), str(run.folder)
     found = evaluate([base, tuned])

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 from kft.ops.attention import Attention, Documents, attend_documents, attend_masked, visible
+from kft.ops.attention_slopes import LONGEST, attend_with_float32_slopes, slow_backward
 
 DOCUMENTS = {
     "one": Documents((7,)),
@@ -67,3 +68,61 @@ def test_documents_that_are_not_the_row_are_refused() -> None:
     row = torch.zeros(1, 1, 5, 2)
     with pytest.raises(ValueError, match="documents of 4 tokens in a row of 5"):
         attend_documents(row, row, row, Documents((4,)), Attention(True))
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_nothing_sees_the_filling_and_it_sees_nothing(kind: Attention) -> None:
+    tensors = list(torch.randn(3, 1, 2, 9, 4, generator=torch.Generator().manual_seed(1)))
+    parts = [one[:, :, :6].requires_grad_() for one in tensors]
+    alone = attend_documents(*parts, Documents((4, 2)), kind)
+    wholes = [one.requires_grad_() for one in tensors]
+    documents = Documents((4, 2), filling=3)
+    together = attend_documents(*wholes, documents, kind)
+    assert torch.equal(together[:, :6], alone)
+    assert not together[:, 6:].any()
+    together.sum().backward()
+    assert all(one.grad is not None and not one.grad[:, :, 6:].any() for one in wholes)
+    masked = attend_masked(*wholes, documents, kind)
+    torch.testing.assert_close(masked[:, :6], alone)
+
+
+@pytest.mark.parametrize("length", [1, 7, 40])
+@pytest.mark.parametrize("is_causal", [True, False])
+@pytest.mark.parametrize("scale", [None, 0.3])
+def test_slopes_in_float32_are_nearer_to_the_truth(
+    length: int, is_causal: bool, scale: float | None
+) -> None:
+    generator = torch.Generator().manual_seed(length)
+    *exact, upstream = torch.randn(4, 2, 3, length, 16, generator=generator).bfloat16().double()
+    for one in exact:
+        one.requires_grad_()
+    halves = [one.detach().bfloat16().requires_grad_() for one in exact]
+    plain = [one.detach().requires_grad_() for one in halves]
+    output = attend_with_float32_slopes(*halves, is_causal, scale)
+    reference, truth = (
+        functional.scaled_dot_product_attention(*some, is_causal=is_causal, scale=scale)
+        for some in (plain, exact)
+    )
+    assert torch.equal(output, reference)
+    errors = []
+    for outcome, sources in ((output, halves), (reference, plain)):
+        slopes = torch.autograd.grad(outcome, sources, upstream.bfloat16())
+        assert all(slope.dtype == torch.bfloat16 for slope in slopes)
+        truths = torch.autograd.grad(truth, exact, upstream, retain_graph=True)
+        errors.append([float((a - b).norm()) for a, b in zip(slopes, truths, strict=True)])
+        sizes = [float(slope.norm()) for slope in truths]
+    for mine, theirs, size in zip(*errors, sizes, strict=True):
+        assert mine <= max(1.1 * theirs, 1e-6)
+        assert mine <= 4e-3 * size + 1e-6  # bfloat16 has eight bits
+
+
+def test_which_backward_passes_are_slow() -> None:
+    query = torch.zeros(1, 4, LONGEST, 8, dtype=torch.bfloat16)
+    assert slow_backward(query, query, 0.0)
+    assert not slow_backward(query.float(), query.float(), 0.0)
+    assert not slow_backward(query, query[:, :2], 0.0)
+    assert not slow_backward(query, query, 0.1)
+    longer = torch.zeros(1, 4, LONGEST + 1, 8, dtype=torch.bfloat16)
+    assert not slow_backward(longer, longer, 0.0)
+    with torch.no_grad():
+        assert not slow_backward(query, query, 0.0)

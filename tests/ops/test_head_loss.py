@@ -68,3 +68,25 @@ def test_under_autocast_the_gradient_comes_back_in_the_precision_it_went_in() ->
     assert hidden.grad is not None
     assert hidden.grad.dtype == torch.float32
     torch.testing.assert_close(loss, plain, rtol=2e-2, atol=0.1)
+
+
+@pytest.mark.parametrize("rows", [1, 64, 90])
+def test_rows_that_fill_up_a_chunk_count_for_nothing(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head_loss, "CHUNK_BYTES", 64 * 11 * 4)
+    monkeypatch.setattr(head_loss, "BLOCK_BYTES", 5 * 11 * 4)
+    hidden, weight, bias, targets = tensors(rows, torch.bfloat16)
+    trained = [one.requires_grad_() for one in (hidden, weight, bias)]
+    fast = linear_cross_entropy_sum(hidden, weight, bias, targets)
+    exact = [one.detach().double().requires_grad_() for one in trained]
+    logits = functional.linear(*exact)
+    plain = functional.cross_entropy(logits, targets, reduction="sum")
+    torch.testing.assert_close(fast, plain.float(), rtol=1e-2, atol=2e-2)
+    for one, other in zip(
+        torch.autograd.grad(fast, trained), torch.autograd.grad(plain, exact), strict=True
+    ):
+        torch.testing.assert_close(one.double(), other, rtol=3e-2, atol=0.1)
+    log_probs = linear_log_probs(hidden, weight, bias, targets)
+    assert log_probs.shape == targets.shape
+    torch.testing.assert_close(-log_probs.sum(), plain.float(), rtol=1e-2, atol=2e-2)

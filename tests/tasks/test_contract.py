@@ -18,11 +18,15 @@ from kft.export.merge import fold_adapter, load_adapter, plain_base, save_merged
 from kft.export.rounding import rounding_limits
 from kft.export.verify import verify_folder
 from kft.models.adapters import add_adapter
+from kft.models.attention import use_document_attention
 from kft.models.decoders import as_decoder, is_encoder
 from kft.models.heads import HeadOptions, new_modules, trained_in_full
 from kft.models.loader import clean_generation_config, load_model_with_head
 from kft.models.logits import logits_from
+from kft.ops.few_shapes import filled
 from kft.recipe.schema import AdapterSection, ModelSection, TaskName
+from kft.tasks import inputs
+from kft.tasks.inputs import plain_model
 from kft.tasks.registry import TASKS, choose_task
 from kft.tasks.task import Batch, EncodeOptions, Example, Record, Task
 
@@ -193,6 +197,34 @@ def test_documents_in_one_row_say_the_same_as_padded_ones(case: Case) -> None:
         assert packed.num_counted == int(module(packed).count)
     torch.testing.assert_close(together.total, padded.total, atol=1e-5, rtol=1e-4)
     assert torch.equal(together.count, padded.count)
+
+
+@pytest.mark.parametrize("by_document", [True, False])
+def test_a_row_that_is_filled_up_says_and_teaches_the_same(
+    case: Case, by_document: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if by_document and not use_document_attention(case.model):
+        pytest.skip("it attends with a mask")
+    packed = case.task.collate(case.examples, 0, packed=True)
+    module = case.module().eval()
+    module.requires_grad_(True)
+    plain, slopes = said_and_taught(module, packed)
+    monkeypatch.setattr(inputs, "_is_half_on_cpu", lambda *_: True)
+    shape = inputs.model_inputs(plain_model(case.model), packed)["input_ids"].shape
+    assert shape == (1, filled(packed.num_tokens)) != packed.input_ids.shape
+    again, slopes_again = said_and_taught(module, packed)
+    torch.testing.assert_close(again, plain, atol=1e-5, rtol=1e-4)
+    for one, other in zip(slopes_again, slopes, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+
+
+def said_and_taught(module: Any, batch: Batch) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Each row's loss, and the gradients of the whole."""
+    module.zero_grad()
+    module(batch).total.backward()
+    with torch.no_grad():
+        rows = module.row_losses(batch).total
+    return rows, [p.grad.clone() for p in module.parameters() if p.grad is not None]
 
 
 def test_base_and_adapter_survive_merging_and_a_fault_in_the_head_is_caught(

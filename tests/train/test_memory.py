@@ -46,13 +46,22 @@ def test_every_term_of_a_small_model() -> None:
     assert (plan.process, plan.weights, plan.adapter, plan.gradients) == (7, 4000, 400, 400)
     assert plan.optimizer == 800
     assert plan.activations == 8 * 4 * (13 + 13 + 6)
-    assert plan.logits == 2 * 3 * 50 * 4 + 2 * 3 * 4 * 4  # 3 targets are less than a chunk
+    assert plan.logits == 3 * 50 * 4 + 2 * 3 * 4 * 4  # 3 targets are less than a chunk
     assert plan.backward == (16 + 3 * 4) * 8 * 4
     assert plan.allocator == memory.PROCESS_GROWTH + 256  # a quarter of the activations
     held = 7 + 4000 + 400 + 400 + 800
-    assert plan.training == held + 1024 + 1296 + plan.allocator
+    assert plan.training == held + 1024 + 896 + plan.allocator  # backward is more than the logits
     assert plan.total == plan.training
     assert plan.phase == "training"
+
+
+def test_half_precision_on_a_cpu_fills_rows_up_and_keeps_programs() -> None:
+    half = Setting(computed_bytes=2)
+    plan = plan_memory(SIZES, replace(BATCH, tokens=100), half)
+    assert plan.activations == plan_memory(SIZES, replace(BATCH, tokens=104), half).activations
+    grown = memory.PROCESS_GROWTH + memory.PROGRAMS
+    assert plan.allocator == grown + plan.activations // 4
+    assert plan.loading == plan_memory(SIZES, BATCH, Setting()).loading  # before there are any
 
 
 def test_ranks_share_what_is_held_and_gather_two_blocks_at_a_time() -> None:
@@ -123,11 +132,18 @@ def test_small_tensors_keep_a_whole_optimizer_state() -> None:
 
 def test_a_head_that_is_not_cut_holds_the_logits_of_every_position() -> None:
     whole = replace(SIZES, head_is_cut=False)
-    assert memory.logit_bytes(whole, BATCH, 4) == 4 * 50 * (8 + 2 * 3)
-    assert memory.logit_bytes(replace(SIZES, vocabulary=0), BATCH, 4) == 0
-    large = replace(SIZES, vocabulary=2**20)
-    chunk = 2 * memory.CHUNK_BYTES + 2 * 1000 * 4 * 4
-    assert memory.logit_bytes(large, MicroBatch(2000, 1000), 4) == chunk
+    assert memory.logit_bytes(whole, BATCH, Setting()) == 4 * 50 * (8 + 2 * 3)
+    assert memory.logit_bytes(replace(SIZES, vocabulary=0), BATCH, Setting()) == 0
+
+
+@pytest.mark.parametrize(
+    ("device", "computed", "each"), [("cpu", 4, 4), ("cpu", 2, 2), ("cuda", 4, 4), ("cuda", 2, 6)]
+)
+def test_a_head_that_is_cut_holds_a_chunk_of_logits(device: str, computed: int, each: int) -> None:
+    large = replace(SIZES, vocabulary=2**20)  # sixteen rows of it are a chunk
+    setting: Any = Setting(device=device, computed_bytes=computed)
+    chunk = 16 * 2**20 * each + 2 * 1000 * 4 * computed
+    assert memory.logit_bytes(large, MicroBatch(2000, 1000), setting) == chunk
     assert memory.CHUNK_BYTES == head_loss.CHUNK_BYTES
 
 
