@@ -26,10 +26,10 @@ def page(results: dict[str, Any]) -> str:
         "# Speed and memory beside TRL and transformers' Trainer",
         "",
         "Whole processes in turns, the same checkpoint (random weights of the published shape), the same rows in the same order, "
-        "eight rows a step, float32. Tokens are those of the rows, without padding; seconds are those of the finished steps, data "
+        "eight rows a step, float32 where nothing else is said. Tokens are those of the rows, without padding; seconds are those of the finished steps, data "
         "loading included. The peer runs with the best of its settings below; ratios are medians (least to greatest).",
         "",
-        f"Made by `make bench` (`python benchmarks/peers.py`); numbers in [peers.json](../../benchmarks/results/peers.json). {results['machine']}.",
+        "Made by `make bench` (`python benchmarks/peers.py`); numbers in [peers.json](../../benchmarks/results/peers.json).",
         "",
         "| work | peer | kft tokens/s | peer tokens/s | ratio | peak memory, kft / peer |",
         "|---|---|--:|--:|--:|--:|",
@@ -46,6 +46,8 @@ def page(results: dict[str, Any]) -> str:
             f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | "
             f"{one['kft_peak_bytes'] / 2**20:.0f} / {one['peer_peak_bytes'] / 2**20:.0f} MiB ({one['kft_peak_bytes'] / one['peer_peak_bytes']:.2f}) |"
         )
+    lines += ["", "The machines:", ""]
+    lines += [f"- {name}: {one['machine']}" for name, one in results["workloads"].items()]
     lines += ["", "The peers' settings, one run each, tokens/s:", ""]
     for name, one in results["workloads"].items():
         lines.append(
@@ -78,7 +80,7 @@ def _shares(results: dict[str, Any]) -> list[str]:
     """What kft bench says."""
     lines = [
         "",
-        "`kft bench` on the same recipes: the share of the best matrix product in float32 that this machine gives in the same "
+        "`kft bench` on the same recipes: the share of the best matrix product, in the precision of the run, that the machine gives in the same "
         "process (4 FLOP per weight and token with LoRA; nothing is counted that is computed twice).",
         "",
         "| work | tokens/s | share of the peak | peak memory |",

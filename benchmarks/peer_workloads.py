@@ -54,6 +54,7 @@ _TRL_BFLOAT16 = {
     "no recomputation": {"gradient_checkpointing": False},
     "no recomputation, padding-free": _FREE,
     "no recomputation, padding-free, weights in bfloat16": {**_FREE, "model_dtype": "bfloat16"},
+    "the same without autocast": {**_FREE, "model_dtype": "bfloat16", "bf16": False},
     "no recomputation, 1 x 8 rows": _TRL["no recomputation, 1 x 8 rows"],
 }
 WORKLOADS: dict[str, dict[str, Any]] = {
@@ -70,7 +71,9 @@ WORKLOADS: dict[str, dict[str, Any]] = {
         "precision": "bfloat16",
         "recipe": {"adapter": {"method": "qlora", "r": 8, "lora_alpha": 16}},
         "grid": {
-            name: settings for name, settings in _TRL_BFLOAT16.items() if "weights in" not in name
+            name: settings
+            for name, settings in _TRL_BFLOAT16.items()
+            if "model_dtype" not in settings
         },
     },
     "klue-bert-classification-bfloat16": {
@@ -83,6 +86,11 @@ WORKLOADS: dict[str, dict[str, Any]] = {
             "8 rows of similar length, weights in bfloat16": {
                 "train_sampling_strategy": "group_by_length",
                 "model_dtype": "bfloat16",
+            },
+            "the same without autocast": {
+                "train_sampling_strategy": "group_by_length",
+                "model_dtype": "bfloat16",
+                "bf16": False,
             },
         },
     },

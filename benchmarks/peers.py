@@ -80,6 +80,15 @@ def bench(work: Path, threads: int) -> dict[str, Any]:
     return found
 
 
+def processor() -> str:
+    """The processor's name, and whether it multiplies bfloat16."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    units = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in said.get("flags", "").split()]
+    family = f"family {said.get('cpu family')} model {said.get('model')}"
+    return f"{said.get('model name')} ({', '.join([family, *units])})"
+
+
 def try_grid(name: str, steps: int, threads: int) -> dict[str, Any]:
     """The peer's settings, a short run of each, and which of them is its best."""
     workload, work = WORKLOADS[name], prepare(name, min(steps, GRID_STEPS))
@@ -116,6 +125,7 @@ def measure(
     return {
         "what": workload["what"],
         "peer": peer,
+        "machine": f"{processor()}, {threads} threads, Python {platform.python_version()}",
         **{key: grid[key] for key in GRID_KEYS if key in grid},
         "kft_tokens_per_second": statistics.median(mine["tokens_per_second"] for mine, _ in both),
         "peer_tokens_per_second": statistics.median(
@@ -150,9 +160,6 @@ def main() -> None:
     target = Path("benchmarks/results/peers.json")
     results: dict[str, Any] = (
         json.loads(target.read_text()) if target.is_file() else {"workloads": {}}
-    )
-    results["machine"] = (
-        f"{platform.machine()}, {options.threads} threads, Python {platform.python_version()}"
     )
     for name in options.workloads or known:
         grid = results["workloads"].get(name) if options.keep_grid else None

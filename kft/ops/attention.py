@@ -107,6 +107,10 @@ def attend_documents(
     """
     if documents.num_tokens != query.shape[2]:
         raise ValueError(f"documents of {documents.num_tokens} tokens in a row of {query.shape[2]}")
+    device = query.device.type
+    if torch.is_autocast_enabled(device):  # rotations in float32 leave queries in it
+        dtype = torch.get_autocast_dtype(device)
+        query, key, value = (one.to(dtype) for one in (query, key, value))
     if _has_varlen(query, documents, kind):
         return _varlen(query, key, value, documents, kind)
     parts = list(runs(documents))
@@ -115,7 +119,8 @@ def attend_documents(
     q, k, v = (torch.split(tensor[0], sizes, dim=1) for tensor in (query, key, value))
     pieces = zip(parts, q, k, v, strict=False)  # nothing attends to the filling
     outputs = [_attend_run(run, one_q, one_k, one_v, kind) for run, one_q, one_k, one_v in pieces]
-    outputs.append(query.new_zeros(documents.filling, *outputs[0].shape[1:]))
+    if documents.filling:
+        outputs.append(outputs[0].new_zeros(documents.filling, *outputs[0].shape[1:]))
     return torch.cat(outputs, dim=0).unsqueeze(0)  # (1, T, H, E)
 
 
@@ -170,7 +175,7 @@ def _attend_run(run: Run, query: Tensor, key: Tensor, value: Tensor, kind: Atten
     if kind.is_causal and (prompt or is_windowed):
         one = Documents((run.length,), prompt)
         mask = visible(one, query.device, is_causal=True, window=kind.window)
-    if mask is None and slow_backward(q, k, kind.dropout):
+    if mask is None and slow_backward(q, k, v, kind.dropout):
         output = attend_with_float32_slopes(q, k, v, kind.is_causal, kind.scale)
     else:
         output = functional.scaled_dot_product_attention(

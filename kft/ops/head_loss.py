@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kft.ops import few_shapes
+from kft.ops.few_shapes import CHUNK_BYTES
 from kft.ops.losses import token_log_probs
 
-CHUNK_BYTES = 2**26
-"""Of a chunk's logits, were they float32."""
 BLOCK_BYTES = 2**21
 """Of a block's logits in float32, on a CPU: as much as one core's second cache."""
-_ROWS = 64
 
 
 def linear_cross_entropy_sum(
@@ -44,10 +43,7 @@ def linear_cross_entropy_sum(
         Hsu et al. 2024, "Liger Kernel: Efficient Triton Kernels for LLM Training", section 3.2,
         FusedLinearCrossEntropy.
     """
-    if torch.is_autocast_enabled(hidden.device.type):
-        dtype = torch.get_autocast_dtype(hidden.device.type)
-        hidden, weight = hidden.to(dtype), weight.to(dtype)
-        bias = None if bias is None else bias.to(dtype)
+    hidden, weight, bias = _as_computed(hidden, weight, bias)
     with torch.autocast(hidden.device.type, enabled=False):
         apply: Any = _LinearCrossEntropy.apply
         total: Tensor = apply(hidden, weight, bias, targets)
@@ -58,20 +54,37 @@ def linear_log_probs(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor
 ) -> Tensor:
     """``log softmax(hidden @ weight.T + bias)[target]`` of each row, float32 (N,); no gradient."""
-    with torch.no_grad():
+    hidden, weight, bias = _as_computed(hidden, weight, bias)
+    with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
         parts = [
-            token_log_probs(block, wanted)
-            for part, some in _chunks(hidden, targets, len(weight))
-            for block, wanted in _in_blocks(_logits(part, weight, bias), some)
+            _chunk_log_probs(part, weight, bias, wanted)
+            for part, wanted in _chunks(hidden, targets, len(weight))
         ]
     return torch.cat(parts) if parts else torch.zeros(0, device=hidden.device)
 
 
+def _as_computed(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """In the precision of autocast, where that is on."""
+    kind = hidden.device.type
+    if not torch.is_autocast_enabled(kind):
+        return hidden, weight, bias
+    dtype = torch.get_autocast_dtype(kind)
+    return hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+
+
 def _chunks(hidden: Tensor, targets: Tensor, num_words: int) -> list[tuple[Tensor, Tensor]]:
-    rows = max(16, CHUNK_BYTES // (4 * num_words))
-    rows -= rows % _ROWS if rows > _ROWS else 0
+    rows = few_shapes.chunk_rows(num_words, CHUNK_BYTES)
     parts = torch.split(hidden, rows), torch.split(targets, rows)
     return list(zip(*parts, strict=True)) if len(targets) else []
+
+
+def _chunk_log_probs(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor
+) -> Tensor:
+    logits = functional.linear(_filled(hidden, len(weight)), weight, bias)[: len(hidden)]
+    return torch.cat([token_log_probs(*block) for block in _in_blocks(logits, targets)])
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -88,15 +101,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
             to_bias = torch.zeros_like(bias, dtype=torch.float32)
         done = 0
         for part, wanted in _chunks(hidden, targets, len(weight)):
-            part = _filled(part)
+            part = _filled(part, len(weight))
             slope = functional.linear(part, weight, bias)  # logits, so far
             slope[len(wanted) :] = 0.0
             total += _to_slopes(slope[: len(wanted)], wanted, to_bias)
             if to_hidden is not None:
-                to_hidden[done : done + len(wanted)] = (slope @ weight)[: len(wanted)]
+                _put_product(to_hidden[done : done + len(wanted)], slope, weight)
             if to_weight is not None:
                 _add_product(to_weight, slope, part)
             done += len(wanted)
+            del slope  # before the next chunk is made beside it
         ctx.save_for_backward(to_hidden, to_weight, to_bias)
         ctx.dtypes = (hidden.dtype, weight.dtype, None if bias is None else bias.dtype)
         return total
@@ -130,20 +144,13 @@ def _to_slopes(logits: Tensor, targets: Tensor, to_bias: Tensor | None) -> Tenso
     return total
 
 
-def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return functional.linear(_filled(hidden), weight, bias)[: len(hidden)]
-
-
-def _filled(rows: Tensor) -> Tensor:
-    """With rows of zeros behind them, where a product is written anew for each number of rows.
-
-    See :mod:`kft.ops.few_shapes`; that of so large a weight takes 50 milliseconds, and reading
-    the weight longer than a few rows more.
-    """
-    more = -len(rows) % _ROWS
-    if rows.device.type != "cpu" or rows.dtype == torch.float32 or not more:
+def _filled(rows: Tensor, num_words: int) -> Tensor:
+    """With rows of zeros behind them, where a product is written anew for each number of rows."""
+    if rows.device.type != "cpu" or rows.dtype not in (torch.bfloat16, torch.float16):
         return rows
-    return functional.pad(rows, (0, 0, 0, more))
+    most = few_shapes.chunk_rows(num_words, CHUNK_BYTES)
+    more = few_shapes.filled_chunk(len(rows), most) - len(rows)
+    return functional.pad(rows, (0, 0, 0, more)) if more else rows
 
 
 def _in_blocks(logits: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -152,6 +159,14 @@ def _in_blocks(logits: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor
         return iter([(logits, targets)])
     rows = max(1, BLOCK_BYTES // (4 * logits.shape[1]))
     return zip(torch.split(logits, rows), torch.split(targets, rows), strict=True)
+
+
+def _put_product(to_hidden: Tensor, slope: Tensor, weight: Tensor) -> None:
+    """``to_hidden = slope @ weight``, without the rows that were filled up."""
+    if len(slope) == len(to_hidden):
+        torch.mm(slope, weight, out=to_hidden)
+    else:
+        to_hidden.copy_((slope @ weight)[: len(to_hidden)])
 
 
 def _add_product(to_weight: Tensor, slope: Tensor, part: Tensor) -> None:

@@ -9,15 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from kft.ops.few_shapes import filled
+from kft.ops.few_shapes import CHUNK_BYTES, chunk_rows, filled, filled_chunk
 from kft.train.weight_bytes import gathered_bytes, loading_bytes, mapped_bytes, quantized_bytes
 
 if TYPE_CHECKING:
     from kft.models.kept import Kept
     from kft.models.sizes import ModelSizes
 
-CHUNK_BYTES = 2**26
-"""Of a chunk's logits, were they float32; a test holds it equal to ``kft.ops.head_loss``."""
 PROCESS_GROWTH = 20 * 10**6
 """Bytes that a CPU process grows by between planning and training, weights apart: the optimizer's
 and accelerate's modules, threads, buffers of matrix products (docs/evidence/memory.md)."""
@@ -152,11 +150,14 @@ def plan_memory(sizes: ModelSizes, batch: MicroBatch, setting: Setting) -> Memor
     is_half_on_cpu = setting.device == "cpu" and setting.computed_bytes < _FLOAT32
     if is_half_on_cpu:
         batch = replace(batch, tokens=filled(batch.tokens))
+        setting = replace(setting, eval_tokens=filled(setting.eval_tokens))
     activations = activation_bytes(sizes, batch.tokens, setting)
     logits = logit_bytes(sizes, batch, setting)
     largest = sizes.largest_layer * setting.computed_bytes if sizes.quantized else 0
     # The gradient of the widest array, and of the hidden states of which it is made.
     working = (sizes.inner + 3 * sizes.width) * batch.tokens * setting.computed_bytes + largest
+    if is_half_on_cpu:  # five arrays of attention and three slopes in float32, and these rounded
+        working = max(working, 38 * sizes.width * batch.tokens)
     growth = PROCESS_GROWTH if setting.device == "cpu" else 0
     programs = PROGRAMS if is_half_on_cpu else 0
     held = setting.process_bytes + weights + trained + growth
@@ -250,10 +251,13 @@ def logit_bytes(sizes: ModelSizes, batch: MicroBatch, setting: Setting) -> int:
 
 def _chunk_bytes(targets: int, words: int, setting: Setting) -> int:
     """A chunk's logits, and on CUDA their float32; on a CPU that is a block of a few rows."""
-    each = setting.computed_bytes
-    if setting.device == "cuda" and each != _FLOAT32:
+    each, most = setting.computed_bytes, chunk_rows(words)
+    rows = min(targets, most)
+    if each != _FLOAT32 and setting.device == "cuda":
         each += _FLOAT32
-    return min(targets, max(16, CHUNK_BYTES // (_FLOAT32 * words))) * words * each
+    elif each != _FLOAT32:
+        rows = filled_chunk(rows, most)
+    return rows * words * each
 
 
 def _evaluation_bytes(sizes: ModelSizes, setting: Setting) -> int:

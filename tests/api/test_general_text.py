@@ -21,6 +21,7 @@ from kft.cli.main import run_words
 from kft.errors import DataError, Finding, RecipeError
 from kft.evaluation.forgetting import forgetting, general_texts
 from kft.evaluation.metrics.statistic import SumStatistic
+from kft.models import precision
 from kft.reporting.render import percent
 
 if TYPE_CHECKING:
@@ -181,7 +182,8 @@ def test_models_are_compared_by_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)  # the comparison is written there
-    # The base alone is measured in the run's precision too, wherever `auto` is another.
+    # The base alone is measured in the run's precision too, where `auto` is another.
+    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda _: True)
     keys = {
         **KEYS, "train.max_steps": 12, "train.learning_rate": 0.05, "train.precision": "float32",
     }  # fmt: skip

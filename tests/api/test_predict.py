@@ -18,15 +18,12 @@ from kft.api.generate import open_asked
 from kft.api.predict import Predictor
 from kft.cli.main import run_words
 from kft.errors import UsageError
-from kft.models.precision import has_fast_bfloat16
 
 if TYPE_CHECKING:
     from conftest import RecipeFile
 
 WORDS = ["서울의", "가을은", "하늘이", "높고", "바람이", "선선하다"]
 KEYS = {"train.max_steps": 40, "data.eval_fraction": 0.4, "data.max_length": 48}
-# kft computes in bfloat16 where the processor has it; what it is compared with, in float32.
-CLOSE = 2e-2 if has_fast_bfloat16(torch.device("cpu")) else 1e-4
 ASKED = ["가을은 좋아요 하늘이", "바람이 싫어요", "하늘이 높고 바람이 선선하다", "좋아요"]
 
 
@@ -93,9 +90,9 @@ def test_a_classifier_says_what_the_pipeline_says(
     for place in places(run):
         for said, theirs in zip(predictor(place).predict(ASKED), expected, strict=True):
             assert said.label == theirs[0]["label"]
-            assert said.score == pytest.approx(theirs[0]["score"], abs=CLOSE)
+            assert said.score == pytest.approx(theirs[0]["score"], abs=1e-4)
             assert said.scores == pytest.approx(
-                {one["label"]: one["score"] for one in theirs}, abs=CLOSE
+                {one["label"]: one["score"] for one in theirs}, abs=1e-4
             )
     found = run.predict(ASKED)
     assert [one.label for one in found][:2] == ["좋아요", "싫어요"]
@@ -137,7 +134,7 @@ def test_several_labels_may_hold(
     for place in asked:
         for said, expected in zip(predictor(place).predict(texts), theirs, strict=True):
             assert said.scores == pytest.approx(
-                {one["label"]: one["score"] for one in expected}, abs=CLOSE
+                {one["label"]: one["score"] for one in expected}, abs=1e-4
             )
             assert isinstance(said.label, list)
             assert set(said.label) == {name for name, share in said.scores.items() if share > 0.5}
@@ -160,9 +157,9 @@ def test_pairs_are_separated_by_a_tab(
         expected = float(run.model(**inputs).logits)
     capsys.readouterr()
     for place in places(run):
-        assert predictor(place).predict([asked])[0].label == pytest.approx(expected, abs=CLOSE)
+        assert predictor(place).predict([asked])[0].label == pytest.approx(expected, abs=1e-4)
         assert run_words(["generate", place, "--prompt", "\t".join(asked)]) == 0
-        assert float(capsys.readouterr().out) == pytest.approx(expected, abs=CLOSE)
+        assert float(capsys.readouterr().out) == pytest.approx(expected, abs=1e-4)
         assert run_words(["generate", place, "--prompt", asked[0]]) == 2
         told = capsys.readouterr().err
         assert "error: One text was given, and the model was trained on pairs" in told
@@ -174,7 +171,7 @@ def test_pairs_are_separated_by_a_tab(
     config.write_text(json.dumps(content), encoding="utf-8")
     unknown = predictor(str(run.folder / "merged"))
     one, two = unknown.predict([asked[0], asked])
-    assert two.label == pytest.approx(expected, abs=CLOSE)
+    assert two.label == pytest.approx(expected, abs=1e-4)
     assert one.label != two.label
 
 
@@ -185,7 +182,7 @@ def test_single_texts_keep_their_tabs(tiny_gpt: Path, recipe_file: RecipeFile) -
     with torch.no_grad():
         logits = run.model(**tokenizer([asked], return_tensors="pt")).logits[0]
     assert max(run.predict([asked, *ASKED])[0].scores.values()) == pytest.approx(
-        float(logits.softmax(-1).max()), abs=CLOSE
+        float(logits.softmax(-1).max()), abs=1e-4
     )
     with pytest.raises(UsageError, match="trained on single ones"):
         run.predict(("하늘이", "좋아요"))

@@ -122,6 +122,26 @@ def test_a_run_learns_and_what_it_leaves_is_verified(
         assert open_chat(str(folder)).answers(turns, 8) == run.generate(prompts, max_new_tokens=8)
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=() if kind in ("causal", "masked_lm") else SLOW) for kind in CASES],
+)
+def test_in_bfloat16_a_run_learns_what_it_learns_in_float32(
+    kind: str, tiny_bert: Path, recipe_file: RecipeFile, tmp_path: Path
+) -> None:
+    runs = [
+        start(kind, tiny_bert, recipe_file,
+              {"train.precision": name, "output_dir": str(tmp_path / name)})
+        for name in ("float32", "bfloat16")
+    ]  # fmt: skip
+    whole, half = (run.metrics["loss"].dropna().tolist() for run in runs)
+    assert len(half) == KEYS["train.max_steps"]
+    assert half == pytest.approx(whole, rel=0.06)
+    whole, half = (run.result["tuned"]["eval_loss"] for run in runs)
+    assert half == pytest.approx(whole, rel=0.06)
+    assert runs[1].result["verification"]["passed"]
+
+
 @pytest.mark.parametrize("kind", ["sequence_classification", "sequence_regression"])
 def test_a_gpt_classifies_and_scores(kind: str, tiny_gpt: Path, recipe_file: RecipeFile) -> None:
     run = start(kind, tiny_gpt, recipe_file, {"data.max_length": 128})

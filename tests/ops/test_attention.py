@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional
@@ -118,11 +120,56 @@ def test_slopes_in_float32_are_nearer_to_the_truth(
 
 def test_which_backward_passes_are_slow() -> None:
     query = torch.zeros(1, 4, LONGEST, 8, dtype=torch.bfloat16)
-    assert slow_backward(query, query, 0.0)
-    assert not slow_backward(query.float(), query.float(), 0.0)
-    assert not slow_backward(query, query[:, :2], 0.0)
-    assert not slow_backward(query, query, 0.1)
+    assert slow_backward(query, query, query, 0.0)
+    assert not slow_backward(query, query, query, 0.1)
+    whole = query.float()
+    assert not slow_backward(whole, whole, whole, 0.0)
+    assert not slow_backward(query, query, whole, 0.0)
+    assert not slow_backward(query, query[:, :2], query[:, :2], 0.0)
+    assert not slow_backward(query, query, query[..., :4], 0.0)
+    turned = torch.zeros(1, 4, 8, LONGEST, dtype=torch.bfloat16).transpose(2, 3)
+    assert not slow_backward(query, query, turned, 0.0)
     longer = torch.zeros(1, 4, LONGEST + 1, 8, dtype=torch.bfloat16)
-    assert not slow_backward(longer, longer, 0.0)
+    assert not slow_backward(longer, longer, longer, 0.0)
     with torch.no_grad():
-        assert not slow_backward(query, query, 0.0)
+        assert not slow_backward(query, query, query, 0.0)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("documents", DOCUMENTS.values(), ids=DOCUMENTS)
+def test_in_bfloat16_documents_say_and_teach_the_same(
+    documents: Documents, kind: Attention
+) -> None:
+    generator = torch.Generator().manual_seed(5)
+    width = sum(documents.lengths) + 2
+    documents = replace(documents, filling=2)
+    exact = [
+        one.bfloat16().double().requires_grad_()
+        for one in torch.randn(3, 1, 4, width, 16, generator=generator)
+    ]
+    halves = [one.detach().bfloat16().requires_grad_() for one in exact]
+    upstream = torch.randn(1, width, 4, 16, generator=generator)
+    upstream[:, -2:] = 0.0  # nobody asks what the filling says
+    fast, plain = (
+        attend(*some, documents, kind)
+        for attend, some in ((attend_documents, halves), (attend_masked, exact))
+    )
+    real = slice(0, width - 2)
+    torch.testing.assert_close(fast[:, real].double(), plain[:, real], rtol=2e-2, atol=2e-2)
+    for one, other in zip(
+        torch.autograd.grad(fast, halves, upstream.bfloat16()),
+        torch.autograd.grad(plain, exact, upstream.bfloat16().double()),
+        strict=True,
+    ):
+        assert float((one - other).norm()) <= 1e-2 * float(other.norm())
+
+
+def test_queries_in_float32_are_attended_with_as_autocast_says() -> None:
+    query, key = torch.randn(2, 1, 2, 6, 4, generator=torch.Generator().manual_seed(0))
+    value = torch.randn(1, 2, 6, 4).bfloat16()
+    documents = Documents((3, 2), filling=1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = attend_documents(query, key, value, documents, Attention(True))
+    assert output.dtype == torch.bfloat16
+    expected = attend_documents(query.bfloat16(), key.bfloat16(), value, documents, Attention(True))
+    assert torch.equal(output, expected)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from kft.ops.few_shapes import PER_OCTAVE, filled
+from kft.ops.few_shapes import (
+    CHUNK_BYTES,
+    CHUNK_STEP,
+    PER_OCTAVE,
+    chunk_rows,
+    filled,
+    filled_chunk,
+)
 
 
 def test_few_numbers_serve_all() -> None:
@@ -16,3 +23,14 @@ def test_few_numbers_serve_all() -> None:
     assert all(filled(one) == one for one in set(found))
     waste = sum(one / number for number, one in zip(numbers, found, strict=True)) / len(found) - 1
     assert waste < 0.05
+
+
+def test_chunks_are_held_to_their_bytes() -> None:
+    for words in (11, 500, 51_200, 120_000, 901_629, 10**7):
+        rows = chunk_rows(words)
+        assert rows >= 16
+        assert 4 * rows * words <= CHUNK_BYTES or rows == 16
+        assert rows <= CHUNK_STEP or rows % CHUNK_STEP == 0
+        for number in (1, 17, rows - 1, rows):
+            assert number <= filled_chunk(number, rows) <= rows or number > rows
+        assert filled_chunk(rows, rows) == rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import pytest
@@ -70,11 +71,12 @@ def test_under_autocast_the_gradient_comes_back_in_the_precision_it_went_in() ->
     torch.testing.assert_close(loss, plain, rtol=2e-2, atol=0.1)
 
 
+@pytest.mark.parametrize("most", [18, 64])
 @pytest.mark.parametrize("rows", [1, 64, 90])
 def test_rows_that_fill_up_a_chunk_count_for_nothing(
-    rows: int, monkeypatch: pytest.MonkeyPatch
+    rows: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(head_loss, "CHUNK_BYTES", 64 * 11 * 4)
+    monkeypatch.setattr(head_loss, "CHUNK_BYTES", most * 11 * 4)
     monkeypatch.setattr(head_loss, "BLOCK_BYTES", 5 * 11 * 4)
     hidden, weight, bias, targets = tensors(rows, torch.bfloat16)
     trained = [one.requires_grad_() for one in (hidden, weight, bias)]
@@ -90,3 +92,23 @@ def test_rows_that_fill_up_a_chunk_count_for_nothing(
     log_probs = linear_log_probs(hidden, weight, bias, targets)
     assert log_probs.shape == targets.shape
     torch.testing.assert_close(-log_probs.sum(), plain.float(), rtol=1e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_one_chunk_is_there_at_a_time(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head_loss, "CHUNK_BYTES", 16 * 11 * 4)
+    hidden, weight, bias, targets = tensors(50, dtype)
+    hidden.requires_grad_()
+    made: list[weakref.ref[torch.Tensor]] = []
+    plain = functional.linear
+
+    def linear(*some: torch.Tensor) -> torch.Tensor:
+        assert all(one() is None for one in made)
+        logits = plain(*some)
+        made.append(weakref.ref(logits))
+        return logits
+
+    monkeypatch.setattr(head_loss.functional, "linear", linear)
+    linear_cross_entropy_sum(hidden, weight, bias, targets)
+    linear_log_probs(hidden, weight, bias, targets)
+    assert len(made) == 2 * 4

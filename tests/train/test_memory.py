@@ -13,7 +13,6 @@ import torch
 
 from kft.models.kept import Kept
 from kft.models.sizes import ModelSizes
-from kft.ops import head_loss
 from kft.train import batch_size, memory
 from kft.train.free_memory import free_bytes
 from kft.train.memory import MicroBatch, Setting, plan_memory
@@ -59,6 +58,8 @@ def test_half_precision_on_a_cpu_fills_rows_up_and_keeps_programs() -> None:
     half = Setting(computed_bytes=2)
     plan = plan_memory(SIZES, replace(BATCH, tokens=100), half)
     assert plan.activations == plan_memory(SIZES, replace(BATCH, tokens=104), half).activations
+    assert plan.backward == 38 * 4 * 104  # float32 slopes of attention are more than those of the MLP
+    assert plan.logits == 64 * 50 * 2 + 2 * 3 * 4 * 2  # three targets in a chunk of 64
     grown = memory.PROCESS_GROWTH + memory.PROGRAMS
     assert plan.allocator == grown + plan.activations // 4
     assert plan.loading == plan_memory(SIZES, BATCH, Setting()).loading  # before there are any
@@ -144,7 +145,6 @@ def test_a_head_that_is_cut_holds_a_chunk_of_logits(device: str, computed: int, 
     setting: Any = Setting(device=device, computed_bytes=computed)
     chunk = 16 * 2**20 * each + 2 * 1000 * 4 * computed
     assert memory.logit_bytes(large, MicroBatch(2000, 1000), setting) == chunk
-    assert memory.CHUNK_BYTES == head_loss.CHUNK_BYTES
 
 
 def test_auto_rows() -> None:
