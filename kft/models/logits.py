@@ -10,7 +10,7 @@ import transformers
 from torch.nn import functional
 
 from kft.models.decoders import published_class
-from kft.tasks.inputs import plain_model
+from kft.tasks.inputs import is_causal, plain_model
 from kft.tasks.language_loss import LogitsFrom, head_parts
 
 
@@ -37,12 +37,14 @@ def splits_cleanly(model: Any) -> bool:
         return False
     device = next(plain.parameters()).device
     ids = torch.arange(3, device=device).unsqueeze(0) % parts.output.weight.shape[0]
+    # With a cache compiled blocks would be compiled anew, one after another.
+    asked = {"input_ids": ids, **({"use_cache": False} if is_causal(plain) else {})}
     was_training = plain.training
     plain.eval()
     try:
         with torch.no_grad():
-            whole = plain(input_ids=ids).logits.float()
-            hidden = parts.transform(parts.body(input_ids=ids).last_hidden_state)
+            whole = plain(**asked).logits.float()
+            hidden = parts.transform(parts.body(**asked).last_hidden_state)
             cut = functional.linear(hidden, parts.output.weight, parts.output.bias).float()
     except (TypeError, ValueError, RuntimeError, AttributeError):  # another kind of forward
         return False

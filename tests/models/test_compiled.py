@@ -9,19 +9,24 @@ from transformers import AttentionInterface, GPT2Config, GPT2LMHeadModel
 
 from kft.models.attention import document_attention, use_document_attention
 from kft.models.compiled import compile_blocks
+from kft.models.logits import logits_from
 from kft.ops.attention import NAME, Documents
 
 
-@pytest.fixture
-def model() -> GPT2LMHeadModel:
+def small_gpt(num_layers: int) -> GPT2LMHeadModel:
     torch.manual_seed(0)
     config = GPT2Config(
-        vocab_size=60, n_embd=32, n_layer=3, n_head=2, n_positions=64, bos_token_id=0,
+        vocab_size=60, n_embd=32, n_layer=num_layers, n_head=2, n_positions=64, bos_token_id=0,
         eos_token_id=0, resid_pdrop=0.0, attn_pdrop=0.0, embd_pdrop=0.0,
     )  # fmt: skip
     model = GPT2LMHeadModel(config)
     assert use_document_attention(model)
     return model
+
+
+@pytest.fixture
+def model() -> GPT2LMHeadModel:
+    return small_gpt(3)
 
 
 def logits(model: GPT2LMHeadModel, lengths: tuple[int, ...]) -> torch.Tensor:
@@ -52,3 +57,19 @@ def test_the_same_logits_and_no_recompilation(model: GPT2LMHeadModel) -> None:
     assert list(model.state_dict()) == names
     for one, other in zip(before, after, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_asking_for_the_way_of_the_logits_compiles_no_block_for_itself() -> None:
+    counts = []
+    for num_layers in (3, 6):
+        torch._dynamo.reset()
+        counter = CompileCounterWithBackend("aot_eager")
+        model = small_gpt(num_layers)
+        try:
+            compile_blocks(model, backend=counter)
+            assert logits_from(model) == "hidden"
+        finally:
+            AttentionInterface.register(NAME, document_attention)
+        counts.append(counter.frame_count)
+    assert counts[0] == counts[1] > 0
