@@ -9,11 +9,16 @@ from typing import Any
 REMARKS = (
     "## What this doesn't show",
     "",
-    "- bfloat16: these CPUs have none in hardware, where it takes many times as long as float32 for either side. kft takes "
-    "float32 there by itself; TRL's own default is bfloat16, and was left out: four steps of KLUE-BERT in bfloat16 had not "
-    "ended after five minutes.",
-    "- More than about 2.5 times these peers: their products alone take two fifths of their time, and nobody's are faster. The "
-    "share of the peak above says what is left to gain.",
+    "- Equal losses in bfloat16: with random weights at this rate the loss jumps from 9.4 to 12.3 at step 13, and what rounding "
+    "left apart is apart by more for two steps; before it the two sides are within 0.02.",
+    "- An idle machine: these are shared with others' work, and a product takes up to twice as long in one minute as in the "
+    "next, for either side. So ratios are those of pairs, with their range; kft's and the peers' own numbers vary more.",
+    "- A large share of the peak in bfloat16: with AMX a large product runs at 2 TFLOP/s, eight times float32. Products of these "
+    "shapes reach 0.6 to 1.8 of them, and half of a step is no product: GELU, softmax, layer norms, the update's addition.",
+    "- More than about 2.5 times these peers in float32: their products alone take two fifths of their time, and nobody's are "
+    "faster. The share of the peak above says what is left to gain.",
+    "- bfloat16 where the processor doesn't multiply it: it takes many times as long as float32 there, for either side. kft takes "
+    "float32 there by itself; of TRL, whose default is bfloat16, four steps of KLUE-BERT had not ended after five minutes.",
     "- LLaMA-Factory writes the same texts through a template of its own, so a few tokens and the losses differ; it also draws "
     "its adapter from another random state.",
     "- A GPU: none was at hand for these. `benchmarks/gpu.py` runs there.",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 import kft
 from kft.api import duration
@@ -33,6 +34,12 @@ def test_the_expected_time_by_hand(
     epochs = training["total_steps"] / training["steps_per_epoch"]
     assert training["train_seconds"] == pytest.approx(epochs * flop / 0.5e9)
     assert training["tokens_per_second"] == pytest.approx(tokens["tokens"] * 0.5e9 / flop)
+    # Half precision: what isn't a product takes 0.4 of their time in float32 besides.
+    monkeypatch.setattr(
+        duration, "matmul_peak", lambda _, dtype, __: 4e9 if dtype == torch.bfloat16 else 1e9
+    )
+    found = kft.check(path, {"train.precision": "bfloat16"}).sections["training"]
+    assert found["train_seconds"] == pytest.approx(epochs * flop * (1 / 2e9 + 0.4 / 1e9))
 
 
 def test_quantized_weights_have_no_estimate(
