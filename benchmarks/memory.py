@@ -34,7 +34,7 @@ and is not part of the plan. The shapes have random weights; rows are generated 
 The plan starts from what the process holds when it is made (Python, libraries, rows), adds what arrays
 will take, 20 MB for what the process grows by, and a quarter of a step's small arrays for what the C
 library keeps of freed ones. In bfloat16, on processors that multiply it, oneDNN writes a program for each shape of
-a product; those of a run take up to 150 MB. That quarter and these were fitted to runs of this kind, so they show that the plan is
+a product; those of a run are counted with 150 MB. That quarter and these were fitted to runs of this kind, so they show that the plan is
 consistent, not that it holds on another machine or allocator. CUDA has not been measured.
 
 | run | predicted MB | measured MB | ratio | peak while |

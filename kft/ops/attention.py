@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kft.ops.attention_slopes import attend_with_float32_slopes, slow_backward
+from kft.ops.autocast import computed_dtype
 
 NAME = "kft_documents"
 """Under which transformers knows this attention (``attn_implementation``)."""
@@ -107,10 +108,8 @@ def attend_documents(
     """
     if documents.num_tokens != query.shape[2]:
         raise ValueError(f"documents of {documents.num_tokens} tokens in a row of {query.shape[2]}")
-    device = query.device.type
-    if torch.is_autocast_enabled(device):  # rotations in float32 leave queries in it
-        dtype = torch.get_autocast_dtype(device)
-        query, key, value = (one.to(dtype) for one in (query, key, value))
+    dtype = computed_dtype(query)  # rotations in float32 leave queries in it
+    query, key, value = (one.to(dtype) for one in (query, key, value))
     if _has_varlen(query, documents, kind):
         return _varlen(query, key, value, documents, kind)
     parts = list(runs(documents))

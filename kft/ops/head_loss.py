@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kft.ops import few_shapes
+from kft.ops.autocast import computed_dtype
 from kft.ops.few_shapes import CHUNK_BYTES
 from kft.ops.losses import token_log_probs
 
@@ -66,11 +67,8 @@ def linear_log_probs(
 def _as_computed(
     hidden: Tensor, weight: Tensor, bias: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """In the precision of autocast, where that is on."""
-    kind = hidden.device.type
-    if not torch.is_autocast_enabled(kind):
-        return hidden, weight, bias
-    dtype = torch.get_autocast_dtype(kind)
+    """All in the precision that the hidden states are computed with."""
+    dtype = computed_dtype(hidden)
     return hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
 
 
@@ -103,7 +101,6 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for part, wanted in _chunks(hidden, targets, len(weight)):
             part = _filled(part, len(weight))
             slope = functional.linear(part, weight, bias)  # logits, so far
-            slope[len(wanted) :] = 0.0
             total += _to_slopes(slope[: len(wanted)], wanted, to_bias)
             if to_hidden is not None:
                 _put_product(to_hidden[done : done + len(wanted)], slope, weight)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kft.ops.autocast import computed_dtype
+
 
 def lora_linear(
     x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scaling: float
@@ -35,7 +37,7 @@ def lora_linear(
         Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", eq. 3.
     """
     kind = x.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    dtype = computed_dtype(x)
     with torch.autocast(kind, enabled=False):
         apply: Any = _LoraLinear.apply
         rows = x.to(dtype).reshape(-1, x.shape[-1])

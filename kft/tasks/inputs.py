@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kft.ops.attention import NAME, Documents, document_inputs, visible
+from kft.ops.autocast import computed_dtype
 from kft.ops.few_shapes import filled
 from kft.tasks.task import Batch
 
@@ -62,11 +63,8 @@ def _filled(batch: Batch, model: Any) -> Batch:
 
 
 def _is_half_on_cpu(ids: Tensor, model: Any) -> bool:
-    if ids.device.type != "cpu":
-        return False
-    if torch.is_autocast_enabled("cpu"):
-        return torch.get_autocast_dtype("cpu") != torch.float32
-    return next(model.parameters()).dtype in (torch.bfloat16, torch.float16)
+    halves = (torch.bfloat16, torch.float16)
+    return ids.device.type == "cpu" and computed_dtype(next(model.parameters())) in halves
 
 
 def _document_inputs(model: Any, documents: Documents, device: torch.device) -> dict[str, Any]:

@@ -58,9 +58,7 @@ def test_half_precision_on_a_cpu_fills_rows_up_and_keeps_programs() -> None:
     half = Setting(computed_bytes=2)
     plan = plan_memory(SIZES, replace(BATCH, tokens=100), half)
     assert plan.activations == plan_memory(SIZES, replace(BATCH, tokens=104), half).activations
-    assert (
-        plan.backward == 38 * 4 * 104
-    )  # float32 slopes of attention are more than those of the MLP
+    assert plan.backward == 38 * 4 * 104  # attention's slopes are more than the MLP's
     assert plan.logits == 64 * 50 * 2 + 2 * 3 * 4 * 2  # three targets in a chunk of 64
     grown = memory.PROCESS_GROWTH + memory.PROGRAMS
     assert plan.allocator == grown + plan.activations // 4
