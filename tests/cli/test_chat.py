@@ -162,7 +162,8 @@ class Chat:
     def stream(self, messages, max_new_tokens, on_text):
         if messages[-1]["content"] == "slow":
             on_text("begun")
-            time.sleep(60)
+            for _ in range(600):  # a signal just before one long sleep would wait for its end
+                time.sleep(0.1)
         on_text(f"heard {len(messages)}")
         return f"heard {len(messages)}"
 
@@ -202,16 +203,20 @@ def test_ctrl_c_at_a_real_terminal_stops_the_answer_alone() -> None:
                 seen += os.read(mine, 4096).decode("utf-8", "replace")
         seen = seen.partition(text)[2]
 
-    wait_for("> ")
-    os.write(mine, b"slow\n")
-    wait_for("begun")
-    os.write(mine, b"\x03")
-    wait_for("Stopped.")
-    os.write(mine, b"more\n")
-    wait_for("heard 3")
-    os.write(mine, b"/quit\n")
-    assert process.wait(30) == 0
-    os.close(mine)
+    try:
+        wait_for("> ")
+        os.write(mine, b"slow\n")
+        wait_for("begun")
+        os.write(mine, b"\x03")
+        wait_for("Stopped.")
+        os.write(mine, b"more\n")
+        wait_for("heard 3")
+        os.write(mine, b"/quit\n")
+        assert process.wait(30) == 0
+    finally:  # a process that is left would be another test's warning
+        process.kill()
+        process.wait()
+        os.close(mine)
 
 
 class Labels:
