@@ -69,25 +69,17 @@ def tiny_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_wordpiece(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a WordPiece of BERT: `[PAD]` 0, `[UNK]` 1, `[CLS]` 2, `[SEP]` 3, `[MASK]` 4."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import BertTokenizer
 
+    from kft.models.new_tokenizer import ENCODER_TOKENS, piece_vocabulary
     from kft.models.tokenizer_measures import SENTENCES as PLAIN_KOREAN
 
-    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=VOCABULARY, special_tokens=specials, show_progress=False
-    )
     sentences = SENTENCES.read_text(encoding="utf-8").splitlines()
     # A vocabulary that knows neither plain Korean nor the tests' own words would be refused.
     known = [*sentences, *PLAIN_KOREAN, "하늘이 높고 바람이 선선하다 싫어요 좋아요"]
-    pieces.train_from_iterator(known, trainer)
-    vocabulary = pieces.get_vocab()
-    names = sorted(vocabulary, key=vocabulary.__getitem__)
+    vocabulary = piece_vocabulary(known, VOCABULARY, ENCODER_TOKENS)
     folder = tmp_path_factory.mktemp("tiny_wordpiece")
-    (folder / "vocab.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     tokenizer = BertTokenizer(
         vocab=vocabulary, do_lower_case=False, strip_accents=False, model_max_length=128
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tokenizers import (
@@ -29,9 +30,15 @@ _CHARACTERS = 2_000
 """Characters that are pieces by themselves: 99.97 % of NSMC's; the trainer's own 1,000 are too few
 for Hangul."""
 
+_INNER = 0xF0000
+"""The first of the code points, all for private use, that stand for characters inside a word while
+pieces are counted."""
+
 
 def train_tokenizer(texts: Iterable[str], config: Any) -> Any:
     """A tokenizer of the config's ``vocab_size``: WordPiece for an encoder, else a byte-level BPE.
+
+    The same texts give the same tokenizer.
 
     Args:
         texts: The training rows.
@@ -64,22 +71,69 @@ def _word_pieces(texts: Iterable[str], config: Any) -> Any:
             where="`model.name_or_path`",
             expected="`pad_token_id` 0, that of a newly made tokenizer of an encoder",
         )
-    pieces = Tokenizer(models.WordPiece(unk_token=ENCODER_TOKENS[1]))
-    pieces.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
-    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=config.vocab_size,
-        special_tokens=list(ENCODER_TOKENS),
-        limit_alphabet=_CHARACTERS,
-        show_progress=False,
-    )
-    pieces.train_from_iterator(texts, trainer)
     return BertTokenizer(
-        vocab=pieces.get_vocab(),
+        vocab=piece_vocabulary(texts, config.vocab_size, ENCODER_TOKENS),
         do_lower_case=False,
         strip_accents=False,
         model_max_length=config.max_position_embeddings,
     )
+
+
+def piece_vocabulary(texts: Iterable[str], size: int, specials: Sequence[str]) -> dict[str, int]:
+    """The pieces of a WordPiece and their ids: for the same texts always the same.
+
+    `WordPieceTrainer` numbers the characters inside words in an order that differs from process to
+    process, and with them pairs that are as frequent as each other. A BPE numbers characters as
+    they are sorted; here it sees those inside words as other ones, which is all that ``##`` says.
+
+    Args:
+        texts: Cased texts.
+        size: Pieces at most, with the special ones.
+        specials: The special ones, which get the first ids.
+
+    Returns:
+        Special pieces, the most frequent characters as the first of a word and as inner ones, then
+        what is put together, the most frequent pairs first.
+    """
+    words = _count_words(texts)
+    counts: Counter[str] = Counter()
+    for word, count in words.items():
+        for each in word:
+            counts[each] += count
+    common = sorted(counts, key=lambda each: (-counts[each], each))[:_CHARACTERS]
+    inner = {each: chr(_INNER + number) for number, each in enumerate(sorted(common))}
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size - len(specials), initial_alphabet=list(inner), show_progress=False
+    )
+    bpe.train_from_iterator(_with_inner(words, inner), trainer)
+    known = bpe.get_vocab()
+    outer = {stands: each for each, stands in inner.items()}
+    pieces = list(specials)
+    for piece in sorted(known, key=known.__getitem__):
+        spelled = "".join(outer.get(each, each) for each in piece)
+        pieces.append(f"##{spelled}" if piece[0] in outer else spelled)
+    return {piece: number for number, piece in enumerate(pieces)}
+
+
+def _count_words(texts: Iterable[str]) -> Counter[str]:
+    """The words of BERT's own splitting: a comma or a Hanja is one by itself."""
+    normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
+    splitter = pre_tokenizers.BertPreTokenizer()
+    words: Counter[str] = Counter()
+    for text in texts:
+        split = splitter.pre_tokenize_str(normalizer.normalize_str(text))
+        words.update(word for word, _ in split)
+    return words
+
+
+def _with_inner(words: Counter[str], inner: dict[str, str]) -> Iterator[str]:
+    """Each word as often as it stands, rare characters left out, inner ones as `inner` says."""
+    for word, count in words.items():
+        first = word[0] if word[0] in inner else ""
+        spelled = first + "".join(inner.get(each, "") for each in word[1:])
+        yield " ".join([spelled] * count)
 
 
 def _byte_pairs(texts: Iterable[str], config: Any) -> Any:

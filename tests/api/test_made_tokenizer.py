@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +15,7 @@ from transformers import AutoTokenizer, BertConfig, GPT2Config
 import kft
 from kft.api import preflight
 from kft.errors import ModelError
-from kft.models.new_tokenizer import ENCODER_TOKENS, train_tokenizer
+from kft.models.new_tokenizer import ENCODER_TOKENS, piece_vocabulary, train_tokenizer
 
 if TYPE_CHECKING:
     from conftest import RecipeFile
@@ -33,6 +36,38 @@ def test_an_encoder_gets_a_wordpiece_with_its_special_tokens_first() -> None:
     assert (ids[0], ids[-1]) == (2, 3)
     assert tokenizer.unk_token_id not in ids
     assert tokenizer.mask_token_id == 4
+
+
+PIECES = """
+import sys
+from kft.models.new_tokenizer import ENCODER_TOKENS, piece_vocabulary
+texts = open(sys.argv[1], encoding="utf-8").read().splitlines()
+print(ascii(list(piece_vocabulary(texts, 400, ENCODER_TOKENS))))
+"""
+
+
+def test_each_process_makes_the_same_pieces() -> None:
+    """What the trainer of `tokenizers` itself doesn't: two runs of a recipe would have two ids."""
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", PIECES, str(SENTENCES)],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for _ in range(2)
+    ]
+    pieces = ast.literal_eval(told[0])
+    assert told[0] == told[1]
+    assert len(pieces) == len(set(pieces)) == 400
+    assert "##." not in pieces
+
+
+def test_pieces_are_put_together_by_count() -> None:
+    """Worked out by hand: 가나 stands thrice, 다나 twice; 나 is an inner character alone."""
+    pieces = piece_vocabulary(["가나 가나, 다나", "가나 다나 라"], 100, ["[UNK]"])
+    assert list(pieces) == ["[UNK]", ",", "가", "나", "다", "라", "##나", "가나", "다나"]
+    assert list(pieces.values()) == list(range(len(pieces)))
 
 
 @pytest.mark.parametrize(

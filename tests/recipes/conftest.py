@@ -129,19 +129,14 @@ SHAPES = {
 
 def wordpiece_folder(folder: Path, size: int, padding: int) -> None:
     """A cased `BertTokenizer` of `size` pieces; `[PAD]` has the id `padding` (KLUE-RoBERTa: 1)."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import BertTokenizer
+
+    from kft.models.new_tokenizer import piece_vocabulary
 
     specials = list(BERT_SPECIALS)
     if padding == 1:
         specials = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"]
-    pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size, special_tokens=specials, show_progress=False
-    )
-    pieces.train_from_iterator(known_sentences(), trainer)
-    vocabulary = pieces.get_vocab()
+    vocabulary = piece_vocabulary(known_sentences(), size, specials)
     for number in range(size - len(vocabulary)):
         vocabulary[f"[unused{number}]"] = len(vocabulary)
     BertTokenizer(vocab=vocabulary, do_lower_case=False, strip_accents=False).save_pretrained(
