@@ -64,7 +64,7 @@ def conclude(
     result: dict[str, Any] = {"steps": step, "train_seconds": watch.train_seconds}
     observer.stage("saving")
     result["best"] = watch.settle(step)
-    shared = whole_weights(bare) if loaded.ranks.share_weights else None
+    shared = whole_weights(bare) if loaded.ranks.sharing else None
     if loaded.ranks.is_main:
         save_trained(loaded, folder, shared)
     observer.stage("measuring the tuned model")

@@ -8,7 +8,6 @@ _SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE
 _RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 _LOCAL_RANKS = ("LOCAL_RANK", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK")
 _OTHERS = {
-    "ACCELERATE_USE_DEEPSPEED": ("DeepSpeed", "FSDP2 shares the same things as its ZeRO stage 3"),
     "ACCELERATE_USE_MEGATRON_LM": ("Megatron-LM", "it takes models of its own"),
     "ACCELERATE_USE_PARALLELISM_CONFIG": (
         "A parallelism configuration",
@@ -57,6 +56,11 @@ def refused_strategy() -> tuple[str, str] | None:
 def fsdp_asked() -> bool:
     """Whether ``accelerate launch`` was told to share the weights among the processes."""
     return says_yes("ACCELERATE_USE_FSDP")
+
+
+def zero_asked() -> bool:
+    """Whether ``accelerate launch`` was told to let DeepSpeed share the run's state."""
+    return says_yes("ACCELERATE_USE_DEEPSPEED")
 
 
 def says_yes(variable: str) -> bool:

@@ -80,9 +80,9 @@ def load_learner(
         recipe.model,
         auto_class=task.auto_class,
         dtype=weights,
-        device=torch.device("cpu") if ranks.share_weights else device,
+        device=torch.device("cpu") if ranks.sharing.weights else device,
         head=head,
-        shared=ranks.share_weights,
+        shared=ranks.sharing.weights,
     )
     told = head_finding(model, new, head)
     for finding in [*left, *([told] if told else [])]:

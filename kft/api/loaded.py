@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from kft.api.begun import Begun
+from kft.api.connecting import alone
 from kft.api.dataset import Prepared
 from kft.api.launched import num_local
 from kft.api.learner import load_learner
@@ -20,7 +21,7 @@ from kft.api.made_tokenizer import made_once
 from kft.api.memory import Place, RunPlan, require_memory
 from kft.api.observer import Observer
 from kft.api.preflight import head_options, load_data, looked_at
-from kft.api.ranks import Ranks, alone
+from kft.api.ranks import Ranks
 from kft.api.records import Records
 from kft.api.run_folder import device_name
 from kft.api.sharding import byte_sums
@@ -121,8 +122,7 @@ def load(
     if is_pickled(Path(recipe.model.name_or_path)):
         what = "The weights are a pickle; they are read as tensors alone, and nothing in it is run"
         observer.finding(Finding("note", what, where=recipe.model.name_or_path))
-    sharing = ranks.number if ranks.share_weights else 1
-    place = Place(begun.rows, begun_with, num_local(), sharing)
+    place = Place(begun.rows, begun_with, num_local(), ranks.sharing, ranks.number)
     memory = require_memory(recipe, config, task, data, device, observer, place)
     if memory is not None:  # `auto` is the same on all, whatever memory each has free
         memory = replace(memory, rows=min(ranks.every(memory.rows)))
@@ -133,7 +133,7 @@ def load(
     head = head_options(recipe, records, task)
     learner = load_learner(recipe, task, tokenizer, head, weights, ranks, observer)
     model = learner.model
-    if ranks.share_weights:  # each takes its part of its own, where DDP sends the first one's
+    if ranks.sharing:  # each takes its part of its own, where DDP sends the first one's
         ranks.require_equal("weights", lambda: byte_sums(model))
     choices = {
         "train.precision": dtype_name(dtype),
@@ -159,7 +159,7 @@ def _facts(loaded: Loaded) -> dict[str, str]:
     recipe, data, ranks = loaded.recipe, loaded.data, loaded.ranks
     trainable, total = count_parameters(loaded.model)
     device = f"{device_name(ranks.accelerator.device)}, {dtype_name(loaded.dtype)}"
-    shared = ", weights shared (FSDP2)" if ranks.share_weights else ""
+    shared = f", {ranks.sharing.name}" if ranks.sharing else ""
     return {
         "model": f"{recipe.model.name_or_path} ({total:,} parameters, {trainable:,} trained)",
         "device": device if ranks.number == 1 else f"{ranks.number} x {device}{shared}",

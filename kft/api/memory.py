@@ -21,6 +21,7 @@ from kft.train.batch_size import SHARE, automatic_rows, fits, largest_rows
 from kft.train.free_memory import free_bytes, held_bytes
 from kft.train.memory import MemoryPlan
 from kft.train.micro_batch import Lengths
+from kft.train.sharing import UNSHARED, Sharing
 
 _SHORTEST = 64
 """Tokens below which no shorter `data.max_length` is proposed."""
@@ -37,13 +38,15 @@ class Place:
         rows: What ``auto`` became when the run began; else it is chosen now.
         ranks: Processes that the run was begun with.
         neighbours: Processes of the run that share this machine's memory, this one among them.
-        sharing: Processes that share the model's weights (FSDP2).
+        sharing: What the run's processes hold parts of.
+        sharers: How many of them there are.
     """
 
     rows: int | None = None
     ranks: int = 1
     neighbours: int = 1
-    sharing: int = 1
+    sharing: Sharing = UNSHARED
+    sharers: int = 1
 
 
 ALONE = Place()
@@ -211,7 +214,7 @@ def plan_run(
     if device.type == "cpu":
         code = shapes_of(recipe, config, task).code_bytes  # will be held too
         free, process = free // place.neighbours - code, process + code
-    planner = Planner(config, task, device, process, place.sharing)
+    planner = Planner(config, task, device, process, place.sharing, place.sharers)
 
     def plan_with(changed: Recipe) -> Callable[[int], MemoryPlan]:
         return planner.plan_of(_of_all_ranks(changed, place.ranks), lengths)

@@ -20,6 +20,7 @@ from kft.recipe.schema import Recipe
 from kft.tasks.task import Task
 from kft.train.memory import MemoryPlan, Setting, plan_memory
 from kft.train.micro_batch import Lengths, largest_batch, largest_evaluation, packed_batch
+from kft.train.sharing import Sharing
 
 _HIDDEN = 0.2
 """Share of the tokens that `masked_lm` hides, rounded up."""
@@ -31,13 +32,19 @@ class Planner:
     """Plans of one checkpoint and data set for different recipes."""
 
     def __init__(
-        self, config: Any, task: Task, device: torch.device, process: int, sharing: int = 1
+        self,
+        config: Any,
+        task: Task,
+        device: torch.device,
+        process: int,
+        sharing: Sharing,
+        ranks: int,
     ) -> None:
         self._config = config
         self._task = task
         self._device = device
         self._process = process
-        self._sharing = sharing
+        self._sharing, self._ranks = sharing, ranks
 
     def num_rows(self, recipe: Recipe, lengths: Lengths) -> int:
         """Rows of an epoch, packed ones where they are packed."""
@@ -107,4 +114,5 @@ class Planner:
             eval_tokens=largest_evaluation(lengths, recipe.evaluate.per_device_eval_batch_size),
             process_bytes=self._process,
             sharing=self._sharing,
+            ranks=self._ranks,
         )

@@ -8,41 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import (
-    AutocastKwargs,
-    DistributedDataParallelKwargs,
-    DistributedType,
-    GradientAccumulationPlugin,
-    InitProcessGroupKwargs,
-    gather_object,
-)
+from accelerate.utils import gather_object
 
-from kft.api.launched import (
-    lacks_address,
-    launched_rank,
-    launcher_gave_up,
-    num_joined,
-    num_launched,
-    num_local,
-    refused_strategy,
-)
-from kft.api.sharding import fsdp_plugin, require_in_force
-from kft.errors import DataError, KftError, TrainError, UsageError
-from kft.models.precision import compute_dtype
-from kft.recipe.schema import Recipe
+from kft.errors import DataError, KftError, TrainError
+from kft.train.sharing import UNSHARED, Sharing
 
 T = TypeVar("T")
 
-LONGEST_WAIT = timedelta(hours=24)
-"""Others wait while the main rank evaluates; a process that died is noticed at once anyway."""
-
-_CONNECTED = {DistributedType[name] for name in ("NO", "MULTI_CPU", "MULTI_GPU", "FSDP")}
 _LOST = ("gloo", "Connection closed", "Connection reset", "NCCL")
 
 
@@ -51,14 +28,15 @@ class Ranks:
 
     Args:
         accelerator: The run's one Accelerator.
+        sharing: What of the run's state each holds a part of.
     """
 
-    def __init__(self, accelerator: Accelerator) -> None:
+    def __init__(self, accelerator: Accelerator, sharing: Sharing = UNSHARED) -> None:
         self.accelerator = accelerator
         self.number: int = accelerator.num_processes
         self.rank: int = accelerator.process_index
         self.is_main = self.rank == 0
-        self.share_weights = accelerator.distributed_type == DistributedType.FSDP
+        self.sharing = sharing
         self._is_over = False
 
     def together(self, work: Callable[[], T]) -> T:
@@ -98,12 +76,12 @@ class Ranks:
         return self.together(work if self.is_main else _nothing)
 
     def with_model(self, work: Callable[[], T]) -> T | None:
-        """Compute with the model: on the main rank, and on all where they share its weights.
+        """Compute with the model: on the main rank, and on all where they hold parts of the state.
 
         Those need each other in every layer, so none can be told of another's error: the launcher
         ends them.
         """
-        return work() if self.share_weights else self.by_main(work)
+        return work() if self.sharing else self.by_main(work)
 
     def from_main(self, value: T) -> T:
         """The main rank's value, on every rank; small, and can be pickled."""
@@ -179,68 +157,6 @@ class Ranks:
         return [other for _, other in told]
 
 
-def connect(recipe: Recipe) -> Ranks:
-    """The run's one Accelerator, connected to those of the other processes.
-
-    Raises:
-        UsageError: If processes were launched that are not connected, or if a strategy was asked
-            for that kft does not run.
-    """
-    asked = refused_strategy()
-    if asked is not None:
-        raise UsageError(
-            f"{asked[0]} was asked for, and kft trains with DDP or FSDP2: {asked[1]}",
-            where="`accelerate launch`",
-            expected="DDP where the model fits on each device, else `--use_fsdp --fsdp_version 2`",
-            hint="`torchrun --nproc-per-node 2 -m kft finetune ...` starts 2 processes with DDP.",
-        )
-    if lacks_address():
-        raise _unconnected(0)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.type == "cuda":
-        _require_devices()
-    dtype = compute_dtype(recipe.train.precision, device)
-    mixed = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
-    plugin = fsdp_plugin(recipe, dtype)
-    # accelerate keeps the first precision of a process; a notebook may run with another next.
-    AcceleratorState._reset_state()
-    accelerator = Accelerator(
-        mixed_precision=mixed,
-        cpu=device.type == "cpu",
-        fsdp_plugin=plugin,
-        # Not from the environment: it would divide the loss once more.
-        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-        kwargs_handlers=[
-            InitProcessGroupKwargs(timeout=LONGEST_WAIT),
-            # Casts of shared weights that are kept would be all of them, on every rank.
-            AutocastKwargs(cache_enabled=plugin is None),
-            # Buffers are constants, and a rank that failed in a forward pass would owe the others
-            # theirs.
-            DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False),
-        ],
-    )
-    _require_connected(accelerator)
-    if plugin is not None:
-        require_in_force(accelerator)
-    return Ranks(accelerator)
-
-
-def alone(recipe: Recipe) -> Ranks:
-    """The same for what one process does.
-
-    Raises:
-        UsageError: If several were launched.
-    """
-    ranks = connect(recipe)
-    if ranks.number > 1:
-        raise UsageError(
-            f"kft was launched as {ranks.number} processes",
-            expected="one process",
-            hint="Only `kft finetune` runs in several.",
-        )
-    return ranks
-
-
 def lost_rank(rank: int, error: Exception) -> TrainError:
     """What is told where another rank has ended, with what the library in between said of it."""
     said = str(error).strip().partition("\n")[0]
@@ -250,45 +166,6 @@ def lost_rank(rank: int, error: Exception) -> TrainError:
         expected="all ranks to take every step",
         hint="Its own message, or the launcher's, stands beside this one; `--resume` goes on.",
     )
-
-
-def _require_connected(accelerator: Accelerator) -> None:
-    if num_launched() > accelerator.num_processes or launcher_gave_up():
-        raise _unconnected(accelerator.num_processes - 1)
-    if accelerator.distributed_type not in _CONNECTED:
-        raise UsageError(
-            f"accelerate chose `{accelerator.distributed_type}`, which kft doesn't run",
-            expected="DDP on CPUs or on CUDA devices, or FSDP2 on these",
-        )
-
-
-def _unconnected(others: int) -> UsageError:
-    """The refusal of processes that would each take the whole run, and write the same folder."""
-    launched = num_launched()
-    several = f"{launched} processes" if launched > 1 else "Several processes"
-    hint = "`torchrun --nproc-per-node 2 -m kft finetune ...` connects 2 processes."
-    if launched > num_joined():
-        hint = (
-            "`srun --ntasks-per-node 1 torchrun ...`, one task a machine; runs that have nothing "
-            "to do with each other start with `env -u SLURM_STEP_NUM_TASKS kft finetune ...`."
-        )
-    return UsageError(
-        f"{several} were asked for, and this one is connected to {others} others",
-        where=f"rank {launched_rank()}",
-        expected="processes that take one run's steps together, not one run each",
-        hint=hint,
-    )
-
-
-def _require_devices() -> None:
-    """See that each process of this machine has a device of its own."""
-    devices, processes = torch.cuda.device_count(), num_local()
-    if processes > devices:
-        raise UsageError(
-            f"{processes} processes were started on this machine, which has {devices} CUDA devices",
-            expected="at most one process for each device",
-            hint=f"`torchrun --nproc-per-node {devices} -m kft finetune ...`",
-        )
 
 
 def _exit_code(error: Exception) -> int:

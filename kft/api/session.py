@@ -11,11 +11,12 @@ from accelerate.utils import set_seed
 from kft.api.before_after import choose_rows, look_at
 from kft.api.begun import MADE_TOKENIZER, Begun, begun
 from kft.api.concluding import conclude
+from kft.api.connecting import connect
 from kft.api.launched import repeats_another
 from kft.api.loaded import Loaded, load
 from kft.api.measuring import Rows
 from kft.api.observer import Observer, Silent
-from kft.api.ranks import Ranks, connect, lost_rank
+from kft.api.ranks import Ranks, lost_rank
 from kft.api.resuming import last_checkpoint, require_same_run, training_stage
 from kft.api.run_folder import (
     create,
@@ -170,7 +171,7 @@ def _create(loaded: Loaded, lock: RunLock, *, goes_on: bool, resume: bool) -> No
     device, files = loaded.accelerator.device, loaded.records.files_sha256
     told = environment(recipe, device, loaded.choices, files)
     told |= {"ranks": loaded.begun_with, "ranks_now": ranks.number}
-    create(folder, recipe, {**told, "sharded": ranks.share_weights})
+    create(folder, recipe, {**told, "sharded": bool(ranks.sharing)})
     if recipe.model.tokenizer == "train" and not goes_on:
         loaded.tokenizer.save_pretrained(str(folder / MADE_TOKENIZER))
 
@@ -179,8 +180,8 @@ def _go_on_from(checkpoint: tuple[Path, int], steps: Steps, watch: Watch) -> Non
     """Put the state of a checkpoint and its step back."""
     folder, training, loaded = checkpoint[0], steps.training, steps.loaded
     read = partial(read_checkpoint, folder, training.bare)
-    state = loaded.ranks.by_main(read) if loaded.ranks.share_weights else read()
+    state = loaded.ranks.by_main(read) if loaded.ranks.sharing else read()
     put_back(state, training.bare, training.optimizer, loaded.accelerator.scaler)
     steps.go_on_from(*checkpoint, watch.folder)
-    if loaded.ranks.is_main or loaded.ranks.share_weights:
+    if loaded.ranks.is_main or loaded.ranks.sharing:
         watch.go_on_from(folder)

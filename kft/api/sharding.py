@@ -117,6 +117,11 @@ def _refused(recipe: Recipe, dtype: torch.dtype) -> Iterator[tuple[str, str, str
             "4-bit weights, or whole ones",
             "`model.quantization=nf4`",
         )
+    yield from refused_keys(recipe, "FSDP")
+
+
+def refused_keys(recipe: Recipe, strategy: str) -> Iterator[tuple[str, str, str | None]]:
+    """Keys of a recipe that aren't done where ranks hold parts of the run's state."""
     for key, value, wanted in (
         ("train.optim", recipe.train.optim, "adamw"),
         ("train.torch_compile", recipe.train.torch_compile, False),
@@ -125,7 +130,7 @@ def _refused(recipe: Recipe, dtype: torch.dtype) -> Iterator[tuple[str, str, str
         if value != wanted:
             said, better = (str(one).lower() for one in (value, wanted))
             yield (
-                f"`{key}: {said}` isn't done with FSDP",
+                f"`{key}: {said}` isn't done with {strategy}",
                 f"`{key}: {better}`, or DDP",
                 f"`{key}={better}`",
             )

@@ -219,7 +219,7 @@ def training_windows(
 def share_of(loaded: Loaded) -> Share:
     """This rank's part of each window."""
     ranks = loaded.ranks
-    return Share(ranks.rank, ranks.number, even=ranks.share_weights)
+    return Share(ranks.rank, ranks.number, even=bool(ranks.sharing))
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

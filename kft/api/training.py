@@ -14,6 +14,7 @@ from kft.api.sharding import prepare_sharded
 from kft.api.stepping import Steps, Training
 from kft.api.stopping import StopSignal
 from kft.api.watching import Watch
+from kft.api.zero import prepare_zero
 from kft.data.batches import WindowPlan
 from kft.errors import Finding
 from kft.models.blocks import blocks
@@ -32,7 +33,8 @@ from kft.train.trackers import Trackers
 def prepare_training(loaded: Loaded) -> Training:
     """The model with its loss and the optimizer, prepared by accelerate, and the steps' rows."""
     recipe, model = loaded.recipe, loaded.model
-    if loaded.accelerator.device.type == "cpu":
+    # Where arrays of all sizes come and go, as ZeRO gathers them, what is kept fits none.
+    if loaded.accelerator.device.type == "cpu" and not loaded.ranks.sharing.copies:
         keep_freed_memory()
     rows = loaded.memory.rows if loaded.memory else None
     plan = window_plan(
@@ -41,10 +43,12 @@ def prepare_training(loaded: Loaded) -> Training:
     way = logits_from(model, fast=recipe.train.fast_paths)
     module = loaded.task.with_loss(model, logits_from=way)
     accelerator, optimizer = loaded.accelerator, make_optimizer(model, recipe.train)
-    if loaded.ranks.share_weights:
-        module, optimizer = prepare_sharded(accelerator, module, optimizer)
-    else:
-        module, optimizer = accelerator.prepare(module, optimizer)
+    sharing = loaded.ranks.sharing
+    if sharing.copies:
+        engine, optimizer = prepare_zero(accelerator, module, optimizer, loaded.dtype)
+        return Training(engine, module, optimizer, plan)
+    prepare = partial(prepare_sharded, accelerator) if sharing else accelerator.prepare
+    module, optimizer = prepare(module, optimizer)
     return Training(module, accelerator.unwrap_model(module), optimizer, plan)
 
 
@@ -105,6 +109,7 @@ def layer_norms(loaded: Loaded, training: Training, first_step: int) -> LayerNor
     layers = {
         name: [one for one in block.parameters() if one.requires_grad]
         for name, block in blocks(loaded.model)
+        if not loaded.ranks.sharing.copies  # whose optimizer sees no layers
     }
     every = loaded.recipe.train.logging_steps
     return LayerNorms(training.optimizer, layers, every=every, first_step=first_step)
@@ -129,7 +134,7 @@ def save(steps: Steps, watch: Watch, step: int, log: RunLog | None) -> None:
     """
     loaded, training, began = steps.loaded, steps.training, time.perf_counter()
     state = partial(state_of, training.bare, training.optimizer, loaded.accelerator.scaler)
-    gathered = state() if loaded.ranks.share_weights else None
+    gathered = state() if loaded.ranks.sharing else None
 
     def write() -> None:
         folder = save_checkpoint(

@@ -97,7 +97,7 @@ class Watch:
         self.observer.evaluation(f"step {step}", measured.result)
         self._last = (step, measured)
         value = measured.result[self.metric]
-        if self.loaded.ranks.share_weights:  # all gather, or none
+        if self.loaded.ranks.sharing:  # all gather, or none
             value = self.loaded.ranks.from_main(value)
         if self.best.see(step, value):
             weights = whole_weights(self.loaded.accelerator.unwrap_model(self.module))
@@ -138,7 +138,7 @@ class Watch:
         if wanted and best.step != step:
             read = partial(self._read_best, best_folder(self.root, best.step))
             ranks, bare = self.loaded.ranks, self.loaded.accelerator.unwrap_model(self.module)
-            weights = ranks.by_main(partial(read, bare)) if ranks.share_weights else read(bare)
+            weights = ranks.by_main(partial(read, bare)) if ranks.sharing else read(bare)
             set_whole_weights(bare, weights or {})
             self.observer.facts({"best": f"step {best.step}: its weights are the ones saved"})
         return {

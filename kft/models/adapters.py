@@ -212,7 +212,8 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
         for name, parameter in module.named_parameters(recurse=False):
             # A layer keeps the shape of its 4-bit weight where ranks share it.
             state = getattr(module, "quant_state", None) if name == "weight" else None
-            shape = getattr(state, "shape", None)
-            sizes[parameter] = parameter.numel() if shape is None else torch.Size(shape).numel()
+            # ZeRO leaves a parameter nothing but its shape.
+            shape = getattr(state, "shape", getattr(parameter, "ds_shape", parameter.shape))
+            sizes[parameter] = torch.Size(shape).numel()
     trained = sum(size for parameter, size in sizes.items() if parameter.requires_grad)
     return trained, sum(sizes.values())

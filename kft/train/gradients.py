@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from kft.tasks.task import Window
-from kft.train.weights import is_sharded
+from kft.train.weights import is_sharded, zero_of
 
 _BUCKET = 2**25
 """Gradients that are summed at once: 128 MiB of float32."""
@@ -51,15 +51,22 @@ def add_up(
     """
     loss = torch.zeros((), device=accelerator.device)
     shared = is_sharded(module)  # unsummed, its gradients would be whole on every rank
+    zero = zero_of(module)
     for position, batch in enumerate(window):
-        sums = shared or (in_sync and position == len(window) - 1)
+        is_last = position == len(window) - 1
+        sums = shared or (in_sync and is_last)
+        batch = batch.to(accelerator.device)
         with contextlib.nullcontext() if sums else accelerator.no_sync(module):
             with accelerator.autocast():  # what accelerate shards computes without it
-                total = module(batch.to(accelerator.device)).total  # (), nats
+                total = zero.total(batch) if zero else module(batch).total  # (), nats
             if batch.is_spare:
                 total = total * 0  # takes part in the ranks' sum of gradients, adds nothing
             # Ranks' gradients are averaged, so the sum needs their number back.
-            accelerator.backward(total / num_targets * accelerator.num_processes)
+            part = total / num_targets * accelerator.num_processes
+            if zero:
+                zero.backward(part, is_last=is_last)
+            else:
+                accelerator.backward(part)
         loss += total.detach() / num_targets
     return loss
 

@@ -34,8 +34,9 @@ class LayerNorms:
         self._every = every
         self._step = first_step
         self._seen: tuple[int, list[Tensor], Tensor] | None = None
-        inner = getattr(optimizer, "optimizer", optimizer)  # accelerate's wrapper holds the other
-        inner.register_step_pre_hook(self._look)
+        if self._layers:
+            inner = getattr(optimizer, "optimizer", optimizer)  # accelerate's wrapper holds it
+            inner.register_step_pre_hook(self._look)
 
     def of(self, step: int, grad_norm: float) -> dict[str, float]:
         """Name -> L2 norm before clipping; empty when this step was not looked at.

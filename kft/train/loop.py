@@ -14,7 +14,8 @@ from kft.ops.losses import LossSum
 from kft.tasks.task import Batch, LossModule, Window
 from kft.train.gradients import add_up, add_up_if_it_fits, largest_batch_size
 from kft.train.optimizer import Schedule, set_learning_rate
-from kft.train.weights import is_sharded, whole
+from kft.train.update import update
+from kft.train.weights import is_sharded
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,6 @@ def train(
         NotFiniteError: Before the step is taken, if the loss isn't finite, or the gradient isn't
             although no float16 scaler is there to skip the step and lower its scale.
     """
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     iterator = iter(windows)
     step, largest = first_step - 1, 0
     while True:
@@ -113,15 +113,11 @@ def train(
         loss = compute(module, window, num_targets, accelerator)
         largest = max(largest, size)
         loss = accelerator.reduce(loss, "sum")
-        # With an infinite limit nothing is clipped, and the norm is still known.
-        grad_norm = accelerator.clip_grad_norm_(parameters, max_grad_norm or float("inf"))
-        grad_norm = whole(grad_norm)
         learning_rate = schedule(step)
-        if not _is_finite(loss, grad_norm, accelerator.scaler):
-            raise NotFiniteError(step, float(loss), float(grad_norm), learning_rate, window)
         set_learning_rate(optimizer, learning_rate)
-        optimizer.step()
-        optimizer.zero_grad()
+        grad_norm, taken = update(module, optimizer, accelerator, loss, max_grad_norm)
+        if not taken:
+            raise NotFiniteError(step, float(loss), float(grad_norm), learning_rate, window)
         yield StepStats(
             step=step,
             loss=loss,
@@ -131,12 +127,6 @@ def train(
             num_tokens=num_tokens,
             seconds=time.perf_counter() - started,
         )
-
-
-def _is_finite(loss: Tensor, grad_norm: Tensor, scaler: Any) -> bool:
-    """One wait for the device, for both numbers."""
-    both = torch.stack([loss.float(), grad_norm.float()])
-    return bool(torch.isfinite(both if scaler is None else both[:1]).all())
 
 
 def count_window(window: Window, device: torch.device, *, is_larger: bool) -> Tensor:

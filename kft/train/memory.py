@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from kft.ops.few_shapes import CHUNK_BYTES, chunk_rows, filled, filled_chunk
+from kft.train.sharing import UNSHARED, ZERO_BUCKET, Sharing
 from kft.train.weight_bytes import gathered_bytes, loading_bytes, mapped_bytes, quantized_bytes
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class Setting:
         offloads: Activations wait in the CPU's memory, all but one block's.
         eval_tokens: Tokens of the largest evaluation batch.
         process_bytes: What the process holds already; 0 on CUDA.
-        sharing: Ranks that share weights, gradients and the optimizer's state (FSDP2).
+        sharing: What ranks hold parts of.
+        ranks: How many of them there are.
     """
 
     device: Literal["cpu", "cuda"] = "cpu"
@@ -76,7 +78,8 @@ class Setting:
     offloads: bool = False
     eval_tokens: int = 0
     process_bytes: int = 0
-    sharing: int = 1
+    sharing: Sharing = UNSHARED
+    ranks: int = 1
 
 
 @dataclass(frozen=True)
@@ -142,11 +145,19 @@ def plan_memory(sizes: ModelSizes, batch: MicroBatch, setting: Setting) -> Memor
     each = quantized_bytes(setting.quantization, double_quant=setting.double_quant)
     weights = round(sizes.frozen * setting.weight_bytes + sizes.quantized * each)
     weights += mapped_bytes(sizes, setting)
-    trained = sizes.trained * _FLOAT32
+    trained = gradients = sizes.trained * _FLOAT32
     optimizer = optimizer_bytes(sizes, setting.optim)
-    if setting.sharing > 1:
-        weights = -(-weights // setting.sharing) + gathered_bytes(sizes, setting)
-        trained, optimizer = (-(-part // setting.sharing) for part in (trained, optimizer))
+    sharing, ranks = setting.sharing, setting.ranks
+    if sharing.copies:
+        optimizer += trained
+    if sharing.weights:
+        weights = -(-weights // ranks) + gathered_bytes(sizes, setting)
+        trained = -(-trained // ranks)
+    if sharing.gradients:
+        gradients = -(-gradients // ranks)
+        gradients += _bucket_bytes(sizes, setting)
+    if sharing.optimizer:
+        optimizer = -(-optimizer // ranks)
     is_half_on_cpu = setting.device == "cpu" and setting.computed_bytes < _FLOAT32
     if is_half_on_cpu:
         batch = replace(batch, tokens=filled(batch.tokens))
@@ -165,7 +176,7 @@ def plan_memory(sizes: ModelSizes, batch: MicroBatch, setting: Setting) -> Memor
         process=setting.process_bytes,
         weights=weights,
         adapter=trained,
-        gradients=trained,
+        gradients=gradients,
         optimizer=optimizer,
         activations=activations,
         logits=logits,
@@ -174,6 +185,14 @@ def plan_memory(sizes: ModelSizes, batch: MicroBatch, setting: Setting) -> Memor
         loading=held + loading_bytes(sizes, setting),
         evaluation=held + optimizer + programs + _evaluation_bytes(sizes, setting),
     )
+
+
+def _bucket_bytes(sizes: ModelSizes, setting: Setting) -> int:
+    """DeepSpeed's buffers of gradients; on a CPU what they are filled with."""
+    if not setting.sharing.copies:
+        return 0
+    filled_with = min(sizes.trained, ZERO_BUCKET) if setting.device == "cpu" else ZERO_BUCKET
+    return 2 * filled_with * _FLOAT32
 
 
 def _scattered_bytes(sizes: ModelSizes, tokens: int, setting: Setting) -> int:

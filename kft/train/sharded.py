@@ -48,6 +48,12 @@ def scatter_optimizer_state(module: torch.nn.Module, optimizer: Any, state: dict
     set_optimizer_state_dict(module, optimizer, state, options=_SCATTER)
 
 
+def weight_names(module: torch.nn.Module, optimizer: Any) -> list[str]:
+    """The names of an optimizer's weights in the order of its groups."""
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    return [names[id(one)] for group in optimizer.param_groups for one in group["params"]]
+
+
 def allow_calls(module: Any) -> None:
     """Let :func:`call` be used with a module that was just sharded."""
     module.kft_call = MethodType(lambda self, work: work(), module)  # noqa: ARG005 -- a method

@@ -33,11 +33,14 @@ def gathered_bytes(sizes: ModelSizes, setting: Setting) -> int:
     """Weights that a rank has whole for a while, of those that ranks share.
 
     Those outside the blocks, one block's, and the next one's, which are fetched meanwhile, each
-    with its adapter.
+    with its adapter. Under ZeRO, unless activations are computed again, all: what layers keep for
+    the backward pass are views of the weights, and while there is one the gathered bytes stay.
 
     Source:
         torch's ``fully_shard``: https://docs.pytorch.org/docs/stable/distributed.fsdp.fully_shard.html
     """
+    if setting.sharing.copies and not setting.recomputes:
+        return sizes.frozen * setting.weight_bytes + sizes.trained * _FLOAT32
     each: float = setting.weight_bytes
     if sizes.quantized:
         each = quantized_bytes(setting.quantization, double_quant=setting.double_quant)

@@ -1,8 +1,9 @@
-"""Trained weights and the optimizer's state, whole also where each rank holds a part (FSDP2).
+"""Trained weights and the optimizer's state, whole also where each rank holds a part.
 
-Of a sharded module every rank has to call these functions: parts are gathered to the main rank
-and sent from there. So what is kept depends on no number of ranks, and one may go on with it
-alone. Rank 0 of ``torch.distributed`` is the main one.
+FSDP2 and ZeRO share them in their own ways: `kft.train.sharded` and `kft.train.zero` have the same
+functions for it. Of a sharded module every rank has to call these functions: parts are gathered to
+the main rank and sent from there. So what is kept depends on no number of ranks, and one may go on
+with it alone. Rank 0 of ``torch.distributed`` is the main one.
 """
 
 from __future__ import annotations
@@ -21,10 +22,28 @@ _TENSOR = "torch.distributed.tensor"
 """Looked up and not imported: nothing is sharded where nobody has, and that takes a second."""
 
 
+def zero_of(module: Any) -> Any:
+    """What DeepSpeed does with a module, a :class:`kft.train.zero.Zero`; ``None`` without it."""
+    return module.__dict__.get("kft_zero")
+
+
 def is_sharded(module: Any) -> bool:
-    """Whether ranks hold parts of the module's weights, and need each other in every pass."""
+    """Whether ranks hold parts of the module's state, and need each other in every pass."""
+    return _sharer(module) is not None
+
+
+def _sharer(module: Any) -> Any:
+    """The module of kft's that knows how a module's state is shared, or ``None``."""
+    if zero_of(module) is not None:
+        from kft.train import zero
+
+        return zero
     found = sys.modules.get(_FSDP)
-    return found is not None and isinstance(module, found.FSDPModule)
+    if found is not None and isinstance(module, found.FSDPModule):
+        from kft.train import sharded
+
+        return sharded
+    return None
 
 
 def whole(value: Tensor) -> Tensor:
@@ -41,43 +60,47 @@ def compute_with(module: torch.nn.Module, work: Callable[[], T]) -> T:
 
     Of a sharded module every rank has to do the same, on rows of the same lengths.
     """
-    if not is_sharded(module):
+    sharer = _sharer(module)
+    if sharer is None:
         return work()
-    from kft.train.sharded import call
-
     done: list[T] = []
-    call(module, lambda: done.append(work()))
+    sharer.call(module, lambda: done.append(work()))
     return done[0]
 
 
 def trained_weights(module: torch.nn.Module) -> dict[str, Tensor]:
     """The trained parameters by name, sharing memory with the module; a tied one stands once.
 
-    Of a sharded module these are ``DTensor``: their shapes are those of the whole.
+    Of a sharded module their shapes are those of the whole, and there may be no more to them.
     """
     return {
-        name: parameter.detach()
+        name: _with_shape(parameter)
         for name, parameter in module.named_parameters()
         if parameter.requires_grad
     }
 
 
+def _with_shape(parameter: Any) -> Tensor:
+    """A parameter; where ZeRO leaves nothing of it here, something of its shape."""
+    shape = getattr(parameter, "ds_shape", None)
+    found: Tensor = parameter.detach()
+    return found if shape is None else torch.empty(shape, dtype=found.dtype, device="meta")
+
+
 def whole_weights(module: torch.nn.Module) -> dict[str, Tensor]:
     """The same whole: of a sharded module on the CPU of the main rank, and nothing on others."""
-    if not is_sharded(module):
+    sharer = _sharer(module)
+    if sharer is None:
         return trained_weights(module)
-    from kft.train.sharded import gathered_weights
-
-    gathered = gathered_weights(module)
+    gathered = sharer.gathered_weights(module)
     return {name: gathered[name] for name in trained_weights(module) if name in gathered}
 
 
 def set_whole_weights(module: torch.nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Put whole trained weights back; of a sharded module, the main rank's."""
-    if is_sharded(module):
-        from kft.train.sharded import scatter_weights
-
-        scatter_weights(module, weights)
+    sharer = _sharer(module)
+    if sharer is not None:
+        sharer.scatter_weights(module, weights)
         return
     with torch.no_grad():
         for name, weight in trained_weights(module).items():
@@ -86,13 +109,13 @@ def set_whole_weights(module: torch.nn.Module, weights: Mapping[str, Tensor]) ->
 
 def whole_optimizer_state(module: torch.nn.Module, optimizer: Any) -> dict[str, Any]:
     """The state of an optimizer as its own ``state_dict`` says it, whole as the weights are."""
-    if not is_sharded(module):
+    sharer = _sharer(module)
+    if sharer is None:
         own: dict[str, Any] = optimizer.state_dict()
         return own
-    from kft.train.sharded import gathered_optimizer_state
-
-    gathered = gathered_optimizer_state(module, _bare(optimizer))
-    numbers = {name: number for number, name in enumerate(_names(module, optimizer))}
+    gathered = sharer.gathered_optimizer_state(module, _bare(optimizer))
+    names = sharer.weight_names(module, optimizer)
+    numbers = {name: number for number, name in enumerate(names)}
     if not gathered.get("state"):
         return {}
     groups = [
@@ -107,27 +130,20 @@ def set_whole_optimizer_state(
     module: torch.nn.Module, optimizer: Any, state: Mapping[str, Any]
 ) -> None:
     """Put a whole state back; of a sharded module, the main rank's."""
-    if not is_sharded(module):
+    sharer = _sharer(module)
+    if sharer is None:
         optimizer.load_state_dict(state)
         return
     named: dict[str, Any] = {}
     if state:
-        names = _names(module, optimizer)
+        names = sharer.weight_names(module, optimizer)
         groups = [
             {**group, "params": [names[number] for number in group["params"]]}
             for group in state["param_groups"]
         ]
         held = {names[number]: values for number, values in state["state"].items()}
         named = {"state": held, "param_groups": groups}
-    from kft.train.sharded import scatter_optimizer_state
-
-    scatter_optimizer_state(module, _bare(optimizer), named)
-
-
-def _names(module: torch.nn.Module, optimizer: Any) -> list[str]:
-    """The names of an optimizer's weights in the order of its groups."""
-    names = {id(parameter): name for name, parameter in module.named_parameters()}
-    return [names[id(one)] for group in optimizer.param_groups for one in group["params"]]
+    sharer.scatter_optimizer_state(module, _bare(optimizer), named)
 
 
 def _bare(optimizer: Any) -> torch.optim.Optimizer:

@@ -21,10 +21,11 @@ from transformers import BertConfig
 
 import kft
 from kft.api.begun import Begun
+from kft.api.connecting import connect
 from kft.api.launched import launched_rank, num_launched, repeats_another
 from kft.api.loaded import load
 from kft.api.observer import Silent
-from kft.api.ranks import Ranks, connect
+from kft.api.ranks import Ranks
 from kft.api.run_lock import RunLock
 from kft.api.training import idle_ranks, prepare_training
 from kft.cli.main import run_words

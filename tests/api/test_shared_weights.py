@@ -6,7 +6,6 @@ begins; all the rest is what `accelerate launch --use_fsdp --fsdp_version 2` run
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from shared_runs import FULL, HALF, KEYS, cut, require_same
 
 import kft
 from kft.api.sharding import fsdp_plugin
@@ -64,19 +64,6 @@ AcceleratorState.__init__, kft.api.training.prepare_sharded = as_on_gpus, counte
 odd = os.environ["ODD"] if os.environ["RANK"] == "1" else ""
 main([*sys.argv[1:], *(["model.name_or_path=" + odd] if odd else [])])
 """
-KEYS: dict[str, Any] = {
-    "data.eval_fraction": 0.25,
-    "train.max_steps": 20,
-    "train.per_device_train_batch_size": 3,  # windows of 12 rows are no even number of them
-    "train.gradient_accumulation_steps": 4,
-    "train.learning_rate": 3e-3,
-    "train.save_steps": 5,
-    "evaluate.eval_steps": 6,
-    "evaluate.generate": 2,
-}
-FULL: dict[str, Any] = {"adapter.method": "full", "train.learning_rate": 3e-4}
-"""With all weights some gradients are zero but for rounding, and AdamW makes steps of them."""
-HALF = "train.gradient_accumulation_steps=2"
 
 
 def share(
@@ -97,43 +84,6 @@ def share(
     )  # fmt: skip
     assert (done.returncode != 0) == (code != 0), done.stderr[:3000]
     return done.stderr
-
-
-def require_same(folder: Path, other: Path, *, weights: float) -> None:
-    """Losses, norms, weights, measurements and answers of two runs."""
-    both = [
-        [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
-        for run in (folder, other)
-    ]
-    for name, limit in (("loss", 1e-6), ("grad_norm", 1e-4), ("eval_loss", 1e-5)):
-        found, wanted = (
-            torch.tensor([line[name] for line in lines if name in line]).double() for lines in both
-        )
-        assert len(found) == len(wanted)
-        assert (found - wanted).norm() / wanted.norm() <= limit, name
-    part = "adapter/adapter_model.safetensors"
-    part = part if (other / part).is_file() else "model/model.safetensors"
-    saved, right = (load_file(run / part) for run in (folder, other))
-    assert saved.keys() == right.keys()
-    found, wanted = (
-        torch.cat([held[name].flatten().double() for name in sorted(held)])
-        for held in (saved, right)
-    )
-    assert (found - wanted).norm() / wanted.norm() <= weights
-    results = [json.loads((run / "result.json").read_text("utf-8")) for run in (folder, other)]
-    for name in ("base", "tuned", "best"):
-        for number, value in results[1][name].items():
-            found = results[0][name][number]
-            assert found == (pytest.approx(value, rel=1e-4) if isinstance(value, float) else value)
-    for name in ("samples", "total_parameters", "trainable_parameters", "train_rows"):
-        assert results[0][name] == results[1][name]
-    assert results[0]["fit"]["verdict"] == results[1]["fit"]["verdict"]
-    assert results[0]["verification"]["passed"]
-    files = [
-        sorted(str(one.relative_to(run)) for one in run.rglob("*") if "checkpoints" not in str(one))
-        for run in (folder, other)
-    ]
-    assert files[0] == files[1]
 
 
 @pytest.mark.slow
@@ -178,16 +128,6 @@ def test_it_goes_on_with_and_without_sharing(
     path = recipe_file(tiny_gpt, korean_rows, KEYS | (FULL if method == "full" else {}))
     whole = kft.finetune(path).folder
     share(path, tmp_path / "shared", HALF)
-
-    def cut(folder: Path) -> Path:
-        """A copy of a run as it was after its tenth step."""
-        copy = folder.with_name(f"{folder.name}-cut")
-        shutil.copytree(folder, copy)
-        for name in ("adapter", "model", "merged"):
-            shutil.rmtree(copy / name, ignore_errors=True)
-        for later in ("step-00000015", "step-00000020"):
-            shutil.rmtree(copy / "checkpoints" / later)
-        return copy
 
     alone = cut(tmp_path / "shared")
     told = {"output_dir": str(alone), "train.gradient_accumulation_steps": 2}
@@ -240,7 +180,7 @@ def test_no_rank_leaves_before_a_checkpoint_is_written(monkeypatch: pytest.Monke
     told: list[str] = []
     monkeypatch.setattr("kft.api.training.state_of", lambda *_: told.append("gathered") or {})
     monkeypatch.setattr("kft.api.training.save_checkpoint", lambda *_, **__: told.append("written"))
-    ranks = SimpleNamespace(share_weights=True, by_main=lambda _: told.append("waited"))
+    ranks = SimpleNamespace(sharing=True, by_main=lambda _: told.append("waited"))
     loaded = SimpleNamespace(ranks=ranks, accelerator=SimpleNamespace(scaler=None))
     training = SimpleNamespace(bare=None, optimizer=None)
     steps: Any = SimpleNamespace(loaded=loaded, training=training)

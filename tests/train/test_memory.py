@@ -17,6 +17,7 @@ from kft.train import batch_size, memory
 from kft.train.free_memory import free_bytes
 from kft.train.memory import MicroBatch, Setting, plan_memory
 from kft.train.micro_batch import Lengths, largest_batch, packed_batch
+from kft.train.sharing import Sharing
 
 SIZES = ModelSizes(
     frozen=1000,
@@ -38,6 +39,7 @@ SIZES = ModelSizes(
     head_is_trained=False,
 )
 BATCH = MicroBatch(tokens=8, targets=3)
+ALL = Sharing("FSDP2", weights=True, gradients=True, optimizer=True)
 
 
 def test_every_term_of_a_small_model() -> None:
@@ -66,21 +68,44 @@ def test_half_precision_on_a_cpu_fills_rows_up_and_keeps_programs() -> None:
 
 
 def test_ranks_share_what_is_held_and_gather_two_blocks_at_a_time() -> None:
-    alone, shared = (plan_memory(SIZES, BATCH, Setting(sharing=ranks)) for ranks in (1, 2))
+    alone = plan_memory(SIZES, BATCH, Setting())
+    shared = plan_memory(SIZES, BATCH, Setting(sharing=ALL, ranks=2))
     gathered = 4 * (400 + 2 * 200) + 2 * 100 * 4 // 2  # two of two blocks have the whole adapter
     assert shared.weights == alone.weights // 2 + gathered
     assert (shared.adapter, shared.gradients, shared.optimizer) == (200, 200, 400)
     assert (shared.activations, shared.logits) == (alone.activations, alone.logits)
     whole = replace(SIZES, frozen=0, trained=1000)
-    plan = plan_memory(whole, BATCH, Setting(sharing=4))
+    plan = plan_memory(whole, BATCH, Setting(sharing=ALL, ranks=4))
     assert (plan.weights, plan.adapter, plan.optimizer) == (4 * 800, 1000, 2000)
     bits = replace(SIZES, frozen=600, quantized=400)
-    nf4 = Setting(sharing=4, quantization="nf4", weight_bytes=2)
+    nf4 = Setting(sharing=ALL, ranks=4, quantization="nf4", weight_bytes=2)
     plan = plan_memory(bits, BATCH, nf4)
     each = 0.5 + 1 / 64 + 4 / (64 * 256)
     assert plan.weights == -(-(1200 + round(400 * each)) // 4) + round(
         2 * 400 + 2 * 200 * each + 400
     )
+
+
+def test_zero_shares_what_its_stage_says_and_steps_with_copies() -> None:
+    alone = plan_memory(SIZES, BATCH, Setting())
+    first = Sharing("ZeRO, stage 1", optimizer=True, copies=True)
+    plan = plan_memory(SIZES, BATCH, Setting(sharing=first, ranks=2))
+    assert (plan.weights, plan.adapter, plan.gradients) == (alone.weights, 400, 400)
+    assert plan.optimizer == (800 + 400) // 2
+    second = plan_memory(SIZES, BATCH, Setting(sharing=replace(first, gradients=True), ranks=2))
+    assert (second.adapter, second.gradients, second.optimizer) == (400, 200 + 2 * 400, 600)
+
+
+def test_zero_keeps_what_it_gathered_unless_activations_are_computed_again() -> None:
+    third = Sharing("ZeRO, stage 3", weights=True, gradients=True, optimizer=True, copies=True)
+    kept, again = (
+        plan_memory(SIZES, BATCH, Setting(sharing=third, ranks=2, recomputes=recomputes))
+        for recomputes in (False, True)
+    )
+    alone = plan_memory(SIZES, BATCH, Setting())
+    assert kept.weights == alone.weights // 2 + alone.weights + 400
+    fsdp = plan_memory(SIZES, BATCH, Setting(sharing=ALL, ranks=2, recomputes=True))
+    assert again.weights == fsdp.weights
 
 
 def test_mixed_precision_keeps_copies_and_a_wider_stream() -> None:
