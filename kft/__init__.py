@@ -31,6 +31,9 @@ os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")
 # It says at its import, on processors with bfloat16, that it found no kernels on the hub, where it
 # was not to look; peft imports it, and whoever imports peft would have to say this before.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+# DeepSpeed, which accelerate imports wherever it is installed, tells stdout that it found no GPU.
+# It sets its logger's level itself.
+logging.getLogger("DeepSpeed").addFilter(lambda record: record.levelno >= logging.ERROR)
 
 __version__ = "0.1.0"
 

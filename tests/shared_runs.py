@@ -18,6 +18,7 @@ KEYS: dict[str, Any] = {
     "train.gradient_accumulation_steps": 4,
     "train.learning_rate": 3e-3,
     "train.save_steps": 5,
+    "train.save_total_limit": 4,
     "evaluate.eval_steps": 6,
     "evaluate.generate": 2,
 }
@@ -71,4 +72,5 @@ def cut(folder: Path) -> Path:
         shutil.rmtree(copy / name, ignore_errors=True)
     for later in ("step-00000015", "step-00000020"):
         shutil.rmtree(copy / "checkpoints" / later)
+    assert (copy / "checkpoints" / "step-00000010").is_dir()
     return copy

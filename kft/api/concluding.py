@@ -66,7 +66,7 @@ def conclude(
     result["best"] = watch.settle(step)
     shared = whole_weights(bare) if loaded.ranks.sharing else None
     if loaded.ranks.is_main:
-        save_trained(loaded, folder, shared)
+        save_trained(loaded, folder, shared if loaded.ranks.sharing.weights else None)
     observer.stage("measuring the tuned model")
     best = result["best"]  # the weights are the last step's, or those of the best evaluation
     are_last = not best.get("is_saved") or best["step"] == step

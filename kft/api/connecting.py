@@ -125,13 +125,15 @@ def _sharing(accelerator: Accelerator) -> Sharing:
     if accelerator.distributed_type == DistributedType.FSDP:
         return Sharing("FSDP2", weights=True, gradients=True, optimizer=True)
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
-        stage = accelerator.state.deepspeed_plugin.zero_stage
+        plugin = accelerator.state.deepspeed_plugin
+        stage, zero = plugin.zero_stage, plugin.deepspeed_config["zero_optimization"]
         return Sharing(
             f"ZeRO, stage {stage}",
             weights=stage == 3,
             gradients=stage >= 2,
             optimizer=True,
             copies=True,
+            bucket=zero["reduce_bucket_size"],
         )
     return UNSHARED
 

@@ -13,6 +13,7 @@ import torch
 from kft.api.plan import wants_packing
 from kft.api.shapes import shapes_of
 from kft.data.packing import Packing
+from kft.errors import ModelError
 from kft.models.checkpoint_files import weight_file_bytes
 from kft.models.precision import compute_dtype, weights_dtype
 from kft.models.sizes import ModelSizes
@@ -54,7 +55,13 @@ class Planner:
         return len(Packing(lengths.cut(limit).tokens.tolist(), limit))
 
     def plan_of(self, recipe: Recipe, lengths: Lengths) -> Callable[[int], MemoryPlan]:
-        """What the recipe needs, as a function of the rows in a micro-batch."""
+        """What the recipe needs, as a function of the rows in a micro-batch.
+
+        Raises:
+            ModelError: If the model can't be trained so.
+        """
+        if recipe.model.quantization != "none" and self._sharing.weights and self._sharing.copies:
+            raise ModelError("ZeRO's stage 3 shares no quantized weights")  # so it is no way out
         limit = recipe.data.max_length
         lengths = lengths.cut(limit)
         sizes, unpadded = self._sizes(recipe)

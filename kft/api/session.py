@@ -137,7 +137,9 @@ def _run_steps(
     checkpoint = ranks.by_main(lambda: last_checkpoint(folder, observer)) if goes_on else None
     checkpoint = ranks.from_main(checkpoint)
     if checkpoint is not None:
-        ranks.together(partial(_go_on_from, checkpoint, steps, watch))
+        put = partial(_go_on_from, checkpoint, steps, watch)
+        # Where parts are sent to each rank, one that fails can't tell those that wait for them.
+        put() if ranks.sharing else ranks.together(put)
         first_step = checkpoint[1] + 1
     ranks.by_main(lambda: cut_log(folder, first_step))
     total_steps = training.plan.total_steps

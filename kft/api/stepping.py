@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +168,9 @@ class Steps:
         loaded = self.loaded
         bare, device = self.training.bare, loaded.accelerator.device
         origin = compute_with(bare, lambda: find_origin(bare, cause.window, device))
+        if loaded.ranks.sharing:  # each looked at its own part of the weights
+            weights = [one for one in loaded.ranks.every(origin.weight) if one is not None]
+            origin = replace(origin, weight=next(iter(weights), None))
         examples, plan = loaded.data.train.examples, self.training.plan
         parts = share_of(loaded).of(list(window_parts(examples, plan, cause.step, self.rows)))
         own = [(batch, row) for batch, row in origin.rows if batch < len(parts)]  # no spare ones

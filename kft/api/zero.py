@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DeepSpeedPlugin, is_deepspeed_available
+from accelerate.utils import DeepSpeedPlugin, is_deepspeed_available, patch_environment
 from accelerate.utils.deepspeed import HfDeepSpeedConfig
 
 from kft.api.launched import num_joined, zero_asked
@@ -38,9 +38,27 @@ _SMALL = {
     "allgather_bucket_size": ZERO_BUCKET,
     "stage3_prefetch_bucket_size": ZERO_BUCKET,
     "stage3_max_reuse_distance": 0,
+    "memory_efficient_linear": False,
 }
-"""What DeepSpeed would else hold: gigabytes of buffers, and a billion weights gathered to be used
-again."""
+"""What DeepSpeed would else do: hold gigabytes of buffers, and a billion weights gathered for their
+next use; and put a `torch.nn.functional.linear` of its own into the process, which rounds twice."""
+_KEYS = {
+    "stage",
+    "allgather_bucket_size",
+    "allgather_partitions",
+    "contiguous_gradients",
+    "overlap_comm",
+    "reduce_bucket_size",
+    "reduce_scatter",
+    "stage3_max_live_parameters",
+    "stage3_max_reuse_distance",
+    "stage3_model_persistence_threshold",
+    "stage3_param_persistence_threshold",
+    "stage3_prefetch_bucket_size",
+    "sub_group_size",
+}
+"""Keys of `zero_optimization` that change how fast it is and what it holds, and no number."""
+_FOR_SAVING = "stage3_gather_16bit_weights_on_model_save"
 
 
 def zero_plugin(recipe: Recipe, dtype: torch.dtype) -> DeepSpeedPlugin | None:
@@ -72,18 +90,15 @@ def zero_plugin(recipe: Recipe, dtype: torch.dtype) -> DeepSpeedPlugin | None:
     zero = {key: value for key, value in asked["zero_optimization"].items() if value != "auto"}
     for what, expected, hint in _refused(recipe, dtype, asked, zero):
         raise UsageError(what, where=_LAUNCH, expected=expected, hint=hint)
-    return DeepSpeedPlugin(
-        hf_ds_config={
-            "zero_optimization": {
-                **_SMALL,
-                **{key: zero[key] for key in zero if key not in _ELSEWHERE},
-            },
-            "train_micro_batch_size_per_gpu": 1,  # it counts what kft counts itself
-            "gradient_accumulation_steps": 1,  # else it would divide the loss once more
-            "gradient_clipping": recipe.train.max_grad_norm,
-        },
-        zero3_init_flag=False,
-    )
+    config = {
+        "zero_optimization": {**_SMALL, **{key: zero[key] for key in zero if key in _KEYS}},
+        "train_micro_batch_size_per_gpu": 1,  # it counts what kft counts itself
+        "gradient_accumulation_steps": 1,  # else it would divide the loss once more
+        "gradient_clipping": recipe.train.max_grad_norm,
+        "timers": {"throughput": {"enabled": False}},  # it waits for the device at each pass
+    }
+    with patch_environment(ACCELERATE_CONFIG_DS_FIELDS=""):  # what `accelerate config` left there
+        return DeepSpeedPlugin(hf_ds_config=config, zero3_init_flag=False)
 
 
 def prepare_zero(
@@ -143,12 +158,19 @@ def _refused(
         yield f"ZeRO's stage {stage} was asked for", "stage 1, 2 or 3", "`--zero_stage 2`"
     for key, value in asked.items():
         yield from _refused_key(key, value, recipe)
-    for key in _ELSEWHERE:
-        if (zero.get(key) or {}).get("device", "none") != "none":
+    for key, value in zero.items():
+        is_off = value in (False, None) or (key in _ELSEWHERE and _is_here(value))
+        if key in _ELSEWHERE and not is_off:
             yield (
                 f"DeepSpeed was asked for `{key}`",
                 "the run's state on the devices",
                 f"`--{key}_device none`",
+            )
+        elif key not in _KEYS and key != _FOR_SAVING and not is_off:
+            yield (
+                f"DeepSpeed's `zero_optimization` says `{key}: {value}`",
+                f"one of {', '.join(sorted(_KEYS))}",
+                f"Take `{key}` out of it.",
             )
     if dtype == torch.float16:
         yield (
@@ -164,6 +186,11 @@ def _refused(
             "`accelerate launch --use_fsdp --fsdp_version 2 ...`",
         )
     yield from refused_keys(recipe, "DeepSpeed")
+
+
+def _is_here(value: Any) -> bool:
+    """Whether what an `offload_` key says leaves the state on the devices."""
+    return isinstance(value, dict) and value.get("device", "none") == "none"
 
 
 def _refused_key(key: str, value: Any, recipe: Recipe) -> Iterator[tuple[str, str, str | None]]:

@@ -6,6 +6,7 @@ PEFT's own forward.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -14,7 +15,8 @@ from peft.tuners import lora
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from kft.ops.lora import add_update, lora_linear
+from kft.ops.autocast import computed_dtype
+from kft.ops.lora import lora_linear, lora_product
 
 
 def plain_adapter(layer: Any) -> str | None:
@@ -66,9 +68,26 @@ def fast_4bit_layer() -> Any:
                 other: Tensor = super().forward(x, *args, **kwargs)
                 return other
             down, up = self.lora_A[name].weight, self.lora_B[name].weight
-            return add_update(x, self.base_layer(x), down, up, self.scaling[name])
+            base = self.base_layer
+            return lora_product(x, base, _weight_of(base, x), down, up, self.scaling[name])
 
     return FastLora4bit
+
+
+def _weight_of(layer: Any, x: Tensor) -> Callable[[], Tensor]:
+    """Makes a 4-bit layer's weight (O, I) in the precision in which ``x`` is computed with."""
+    from bitsandbytes.functional import dequantize_4bit
+
+    # Those of now: FSDP has another parameter there once the block has run.
+    packed = layer.weight.detach().view(-1, 1)
+    state = getattr(layer.weight, "quant_state", None) or layer.quant_state  # as bitsandbytes
+    dtype = computed_dtype(x)
+
+    def weight() -> Tensor:
+        made: Tensor = dequantize_4bit(packed, state).to(dtype)
+        return made
+
+    return weight
 
 
 def register_fast_layers(config: LoraConfig, model: nn.Module) -> None:

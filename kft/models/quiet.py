@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +10,9 @@ import transformers
 
 
 def silence_transformers() -> None:
-    """No progress bars and no advice: they would write over kft's own display.
-
-    Nor DeepSpeed's, which accelerate imports wherever it is installed, and which goes to stdout.
-    """
+    """No progress bars and no advice: they would write over kft's own display."""
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
-    logging.getLogger("DeepSpeed").addFilter(_is_error)
 
 
 def silence_zero() -> None:
@@ -25,17 +20,12 @@ def silence_zero() -> None:
 
     Its name for the collectives is the one that every torch has.
     """
-    silence_transformers()
     for message, category in (
         ("`torch.distributed.(all_gather_into|reduce_scatter)_tensor`", FutureWarning),
         ("Distutils was imported before Setuptools", UserWarning),
         ("Setuptools is replacing distutils", UserWarning),
     ):
         warnings.filterwarnings("ignore", message=message, category=category)
-
-
-def _is_error(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.ERROR
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Shapes: N tokens, I inputs, O outputs, r the rank.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -54,24 +55,33 @@ def plain_lora_linear(
     return functional.linear(x, weight.T, bias) + update
 
 
-def add_update(x: Tensor, base: Tensor, down: Tensor, up: Tensor, scaling: float) -> Tensor:
-    """``base + (x @ down.T) @ up.T * scaling``, where ``base`` comes from a quantized layer.
+def lora_product(
+    x: Tensor,
+    product: Callable[[Tensor], Tensor],
+    weight: Callable[[], Tensor],
+    down: Tensor,
+    up: Tensor,
+    scaling: float,
+) -> Tensor:
+    """The same on a layer that is known by what it does, such as a quantized one.
 
     Args:
         x: float (..., I).
-        base: float (..., O), what the frozen layer says of ``x``.
-        down: float (r, I), LoRA's A.
-        up: float (O, r), LoRA's B.
+        product: What the frozen layer makes of (N, I): a new (N, O) in the same precision.
+        weight: Its weight, float (O, I); made at each backward pass and not kept.
+        down: float (r, I), LoRA's A; cast to the precision of ``x``.
+        up: float (O, r), LoRA's B; likewise.
         scaling: ``lora_alpha / r``, or as the adapter has it.
 
     Returns:
-        float (..., O), in the precision of ``base``.
+        float (..., O), in the precision of ``x``, or of autocast where that is on.
     """
-    dtype = base.dtype
-    with torch.autocast(base.device.type, enabled=False):
-        small = functional.linear(x.to(dtype).reshape(-1, x.shape[-1]), down.to(dtype))  # (N, r)
-        rows = base.reshape(-1, base.shape[-1])
-        return torch.addmm(rows, small, up.to(dtype).T, alpha=scaling).reshape(base.shape)
+    dtype = computed_dtype(x)
+    with torch.autocast(x.device.type, enabled=False):
+        apply: Any = _LoraProduct.apply
+        rows = x.to(dtype).reshape(-1, x.shape[-1])
+        out: Tensor = apply(rows, product, weight, down.to(dtype), up.to(dtype), scaling)
+    return out.reshape(*x.shape[:-1], out.shape[-1])
 
 
 class _LoraLinear(torch.autograd.Function):
@@ -89,12 +99,43 @@ class _LoraLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        (to_out,) = upstream
         x, small, weight, down, up = ctx.saved_tensors
-        to_small = (to_out @ up).mul_(ctx.scaling)  # (N, r)
-        to_x = None
-        if ctx.needs_input_grad[0]:
-            to_x = (to_out @ weight.T).addmm_(to_small, down)
-        to_down = to_small.T @ x
-        to_up = (to_out.T @ small).mul_(ctx.scaling)
+        to_x, to_down, to_up = _slopes(ctx, upstream[0], x, small, lambda: weight.T, down, up)
         return to_x, None, None, to_down, to_up, None
+
+
+class _LoraProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, product: Callable[[Tensor], Tensor], weight: Callable[[], Tensor],
+        down: Tensor, up: Tensor, scaling: float,
+    ) -> Tensor:  # fmt: skip
+        out = product(x)  # (N, O)
+        small = x @ down.T  # (N, r)
+        out.addmm_(small, up.T, alpha=scaling)
+        ctx.save_for_backward(x, small, down, up)
+        ctx.weight, ctx.scaling = weight, scaling
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        x, small, down, up = ctx.saved_tensors
+        to_x, to_down, to_up = _slopes(ctx, upstream[0], x, small, ctx.weight, down, up)
+        return to_x, None, None, to_down, to_up, None
+
+
+def _slopes(
+    ctx: Any,
+    to_out: Tensor,
+    x: Tensor,
+    small: Tensor,
+    weight: Callable[[], Tensor],
+    down: Tensor,
+    up: Tensor,
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Gradients of the input, where it wants one, and of the adapter; the weight is (O, I)."""
+    to_small = (to_out @ up).mul_(ctx.scaling)  # (N, r)
+    to_x = None
+    if ctx.needs_input_grad[0]:
+        to_x = (to_out @ weight()).addmm_(to_small, down)
+    return to_x, to_small.T @ x, (to_out.T @ small).mul_(ctx.scaling)

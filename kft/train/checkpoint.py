@@ -96,7 +96,7 @@ def save_checkpoint(
     others = sorted(path for path in root.glob("step-????????") if path != final)
     older = [path for path in others if path.name < final.name]
     # Later ones are of steps that were just taken again: damaged, or of a run that was cut back.
-    for old in [*others[len(older) :], *older[: len(older) - (keep - 1)]]:
+    for old in [*others[len(older) :], *older[: max(0, len(older) - (keep - 1))]]:
         shutil.rmtree(old, ignore_errors=True)
     return final
 

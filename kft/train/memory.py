@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from kft.ops.few_shapes import CHUNK_BYTES, chunk_rows, filled, filled_chunk
-from kft.train.sharing import UNSHARED, ZERO_BUCKET, Sharing
+from kft.train.sharing import UNSHARED, Sharing
 from kft.train.weight_bytes import gathered_bytes, loading_bytes, mapped_bytes, quantized_bytes
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def plan_memory(sizes: ModelSizes, batch: MicroBatch, setting: Setting) -> Memor
         trained = -(-trained // ranks)
     if sharing.gradients:
         gradients = -(-gradients // ranks)
-        gradients += _bucket_bytes(sizes, setting)
+    gradients += _bucket_bytes(sizes, setting)
     if sharing.optimizer:
         optimizer = -(-optimizer // ranks)
     is_half_on_cpu = setting.device == "cpu" and setting.computed_bytes < _FLOAT32
@@ -188,11 +188,11 @@ def plan_memory(sizes: ModelSizes, batch: MicroBatch, setting: Setting) -> Memor
 
 
 def _bucket_bytes(sizes: ModelSizes, setting: Setting) -> int:
-    """DeepSpeed's buffers of gradients; on a CPU what they are filled with."""
-    if not setting.sharing.copies:
-        return 0
-    filled_with = min(sizes.trained, ZERO_BUCKET) if setting.device == "cpu" else ZERO_BUCKET
-    return 2 * filled_with * _FLOAT32
+    """DeepSpeed's buffers of gradients, one or (stages 2 and 3) two; on a CPU what fills them."""
+    bucket = setting.sharing.bucket
+    if setting.device == "cpu":
+        bucket = min(sizes.trained, bucket)
+    return (2 if setting.sharing.gradients else 1) * bucket * _FLOAT32
 
 
 def _scattered_bytes(sizes: ModelSizes, tokens: int, setting: Setting) -> int:

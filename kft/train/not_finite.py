@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kft.tasks.task import Window
+from kft.train.weights import held_here
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def find_origin(module: Any, window: Window, device: torch.device) -> Origin:
         for hook in hooks:
             hook.remove()
     weights = ((name, weight) for name, weight in module.named_parameters())
-    broken = (name for name, weight in weights if not _is_finite([weight.detach()]))
+    broken = (name for name, weight in weights if not _is_finite([held_here(weight)]))
     weight = next(broken, None)
     return Origin(
         tuple(rows),

@@ -15,6 +15,7 @@ class Sharing:
         gradients: A part of their gradients.
         optimizer: A part of the optimizer's averages.
         copies: The optimizer steps with a copy of its part of the weights (ZeRO).
+        bucket: Gradients that are summed at once, for which there are buffers of float32 (ZeRO).
 
     Example:
         >>> bool(Sharing()), bool(Sharing("FSDP2", weights=True, gradients=True, optimizer=True))
@@ -26,6 +27,7 @@ class Sharing:
     gradients: bool = False
     optimizer: bool = False
     copies: bool = False
+    bucket: int = 0
 
     def __bool__(self) -> bool:
         return self.optimizer
@@ -34,5 +36,4 @@ class Sharing:
 UNSHARED = Sharing()
 
 ZERO_BUCKET = 2**25
-"""Numbers that DeepSpeed sums, gathers and fetches ahead at once: 128 MiB of float32. It holds two
-buffers of gradients."""
+"""Numbers that DeepSpeed sums, gathers and fetches ahead at once: 128 MiB of float32."""

@@ -87,6 +87,16 @@ def _with_shape(parameter: Any) -> Tensor:
     return found if shape is None else torch.empty(shape, dtype=found.dtype, device="meta")
 
 
+def held_here(parameter: Any) -> Tensor:
+    """What this rank has of a parameter."""
+    part: Tensor | None = getattr(parameter, "ds_tensor", None)
+    if part is None:
+        found: Tensor = parameter.detach()
+        return found
+    begin = part.numel() * torch.distributed.get_rank()
+    return part.detach().flatten()[: max(0, parameter.ds_numel - begin)]  # the rest is padding
+
+
 def whole_weights(module: torch.nn.Module) -> dict[str, Tensor]:
     """The same whole: of a sharded module on the CPU of the main rank, and nothing on others."""
     sharer = _sharer(module)

@@ -15,6 +15,7 @@ from deepspeed import comm, zero
 from deepspeed.utils import (
     safe_get_full_optimizer_state,
     safe_set_full_optimizer_state,
+    safe_set_local_optimizer_state,
     set_z3_leaf_modules,
 )
 from torch import Tensor
@@ -121,7 +122,10 @@ def shape_of(parameter: Any) -> torch.Size:
 
 def call(module: Any, work: Callable[[], None]) -> None:
     """Do what computes with parts of the module, as if in its forward."""
-    module.__dict__["kft_zero"].engine(work)
+    engine = _zero(module).engine
+    engine(work)
+    if hasattr(engine.optimizer, "empty_partition_cache"):  # stage 3
+        engine.optimizer.empty_partition_cache()  # fetched ahead for a backward pass that isn't
 
 
 def gathered_weights(module: Any) -> dict[str, Tensor]:
@@ -192,12 +196,25 @@ def scatter_optimizer_state(module: Any, _optimizer: Any, state: Mapping[str, An
             if name in held:
                 whole.copy_(held[name][key])
             comm.broadcast(whole, 0)
-            safe_set_full_optimizer_state(parameter, whole, key)
+            _set_average(parameter, whole, key)
 
 
 def weight_names(module: Any, _optimizer: Any) -> list[str]:
     """The names of an optimizer's weights in the order of its groups."""
     return list(_zero(module).weights)
+
+
+def _set_average(parameter: Any, whole: Tensor, key: str) -> None:
+    """Keep this rank's part of an average."""
+    if not _is_split(parameter):
+        safe_set_full_optimizer_state(parameter, whole, key)
+        return
+    # That function reads past the end where a weight isn't a multiple of the ranks.
+    size = parameter.partition_numel()
+    missing = size * comm.get_world_size() - whole.numel()
+    parts = torch.nn.functional.pad(whole.flatten(), (0, missing))
+    own = parts.narrow(0, size * comm.get_rank(), size)
+    safe_set_local_optimizer_state(parameter, own, key)
 
 
 def _make_room(optimizer: Any, step: Tensor) -> None:

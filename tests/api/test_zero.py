@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from shared_runs import FULL, HALF, KEYS, cut, require_same
 
 import kft
@@ -36,12 +38,14 @@ LAUNCHED = {
 
 
 def share(
-    recipe: Path, folder: Path, *words: str, stage: int, ranks: int = 2, code: int = 0
-) -> tuple[str, str]:
+    recipe: Path, folder: Path, *words: str, stage: int, ranks: int = 2, code: int = 0,
+    config: Path | None = None,
+) -> tuple[str, str]:  # fmt: skip
     """Run `kft finetune` on so many ranks under a stage of ZeRO; its stdout and stderr."""
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     said = ["-m", "kft", "finetune", str(recipe), f"output_dir={folder}", *words]
     told = {"PYTHONPATH": str(ROOT), "ACCELERATE_DEEPSPEED_ZERO_STAGE": str(stage), **ASKED}
+    told |= {"ACCELERATE_DEEPSPEED_CONFIG_FILE": str(config)} if config else {}
     done = subprocess.run(
         [sys.executable, "-m", *launcher, *said],
         env={**os.environ, **told}, capture_output=True, text=True, timeout=300,
@@ -89,12 +93,22 @@ def test_a_run_is_that_of_one_process(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("stage", "method"), [(1, "full"), (2, "lora"), (3, "lora"), (3, "full")])
+@pytest.mark.parametrize(
+    ("stage", "checkpoint", "method"),
+    [
+        (1, "tiny_gpt", "full"),
+        (2, "tiny_gpt", "lora"),
+        (3, "tiny_gpt", "lora"),
+        (3, "tiny_llama", "full"),
+    ],
+)
 def test_it_goes_on_with_and_without_zero(
-    stage: int, method: str, tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows,
-    tmp_path: Path,
+    stage: int, checkpoint: str, method: str, request: pytest.FixtureRequest,
+    recipe_file: RecipeFile, korean_rows: Rows, tmp_path: Path,
 ) -> None:  # fmt: skip
-    path = recipe_file(tiny_gpt, korean_rows, KEYS | (FULL if method == "full" else {}))
+    """On three ranks too, of which few weights are a multiple."""
+    folder = request.getfixturevalue(checkpoint)
+    path = recipe_file(folder, korean_rows, KEYS | (FULL if method == "full" else {}))
     whole = kft.finetune(path).folder
     share(path, tmp_path / "shared", HALF, stage=stage)
     limit = 1e-5 if method == "lora" else 1e-4
@@ -105,6 +119,49 @@ def test_it_goes_on_with_and_without_zero(
     together = cut(whole)
     share(path, together, "--resume", stage=stage, ranks=3)
     require_same(together, whole, weights=limit)
+
+
+@pytest.mark.slow
+def test_weights_that_come_and_go_at_each_pass(
+    tiny_bert: Path, recipe_file: RecipeFile, korean_rows: Rows, tmp_path: Path
+) -> None:
+    """As those of a large model do; tiny ones are small enough to stay. A head of three rows."""
+    texts = [row["completion"] for row in korean_rows]
+    rows = [{"text": text, "label": "가나다"[len(text) % 3]} for text in texts]
+    keys = {"task": "sequence_classification", "train.load_best_model_at_end": True, **KEYS}
+    asked = {
+        "stage": 3,
+        "stage3_param_persistence_threshold": 0,
+        "stage3_prefetch_bucket_size": 3000,
+    }
+    config = tmp_path / "ds.json"
+    config.write_text(json.dumps({"zero_optimization": asked}), encoding="utf-8")
+    path = recipe_file(tiny_bert, rows, keys)
+    whole = kft.finetune(path).folder
+    share(path, tmp_path / "two", HALF, stage=3, config=config)
+    require_same(tmp_path / "two", whole, weights=1e-4)
+    together = cut(whole)
+    share(path, together, "--resume", stage=3, ranks=3, config=config)
+    require_same(together, whole, weights=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [2, 3])
+def test_a_weight_that_is_no_number_is_named(
+    stage: int, tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows, tmp_path: Path
+) -> None:
+    """On the other rank's part of it, where the main one sees none."""
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_gpt, broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["transformer.h.1.mlp.c_fc.weight"][-1, -1] = float("nan")
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    path = recipe_file(
+        broken, korean_rows, KEYS | {"data.eval_fraction": 0.0, "evaluate.eval_steps": None}
+    )
+    _, told = share(path, tmp_path / "two", HALF, stage=stage, code=1)
+    assert told.count("error: The loss is") == 1
+    assert "the weight `transformer.h.1.mlp.c_fc.base_layer.weight` holds others" in told
 
 
 @pytest.mark.slow
@@ -140,6 +197,7 @@ def test_the_recipe_says_what_is_its_own(
     for name, value in LAUNCHED.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", str(tmp_path / "ds.json"))
+    monkeypatch.setenv("ACCELERATE_CONFIG_DS_FIELDS", "mixed_precision")  # of `accelerate config`
     plugin = zero_plugin(recipe, torch.bfloat16)
     assert plugin is not None
     assert plugin.zero_stage == 3
@@ -163,6 +221,11 @@ def test_the_recipe_says_what_is_its_own(
         (
             {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}},
             "asked for `offload_optimizer`",
+        ),
+        ({"zero_optimization": {"stage": 2, "cpu_offload": True}}, "says `cpu_offload: True`"),
+        (
+            {"zero_optimization": {"stage": 2, "round_robin_gradients": True}},
+            "says `round_robin_gradients: True`",
         ),
         ({"zero_optimization": None}, "says nothing of ZeRO"),
         (None, "can't be read"),

@@ -88,12 +88,12 @@ def test_ranks_share_what_is_held_and_gather_two_blocks_at_a_time() -> None:
 
 def test_zero_shares_what_its_stage_says_and_steps_with_copies() -> None:
     alone = plan_memory(SIZES, BATCH, Setting())
-    first = Sharing("ZeRO, stage 1", optimizer=True, copies=True)
+    first = Sharing("ZeRO, stage 1", optimizer=True, copies=True, bucket=50)
     plan = plan_memory(SIZES, BATCH, Setting(sharing=first, ranks=2))
-    assert (plan.weights, plan.adapter, plan.gradients) == (alone.weights, 400, 400)
+    assert (plan.weights, plan.adapter, plan.gradients) == (alone.weights, 400, 400 + 50 * 4)
     assert plan.optimizer == (800 + 400) // 2
     second = plan_memory(SIZES, BATCH, Setting(sharing=replace(first, gradients=True), ranks=2))
-    assert (second.adapter, second.gradients, second.optimizer) == (400, 200 + 2 * 400, 600)
+    assert (second.adapter, second.gradients, second.optimizer) == (400, 200 + 2 * 50 * 4, 600)
 
 
 def test_zero_keeps_what_it_gathered_unless_activations_are_computed_again() -> None:
