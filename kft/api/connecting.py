@@ -132,7 +132,7 @@ def _sharing(accelerator: Accelerator) -> Sharing:
             weights=stage == 3,
             gradients=stage >= 2,
             optimizer=True,
-            copies=True,
+            is_zero=True,
             bucket=zero["reduce_bucket_size"],
         )
     return UNSHARED

@@ -60,7 +60,7 @@ class Planner:
         Raises:
             ModelError: If the model can't be trained so.
         """
-        if recipe.model.quantization != "none" and self._sharing.weights and self._sharing.copies:
+        if recipe.model.quantization != "none" and self._sharing.weights and self._sharing.is_zero:
             raise ModelError("ZeRO's stage 3 shares no quantized weights")  # so it is no way out
         limit = recipe.data.max_length
         lengths = lengths.cut(limit)

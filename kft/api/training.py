@@ -34,7 +34,7 @@ def prepare_training(loaded: Loaded) -> Training:
     """The model with its loss and the optimizer, prepared by accelerate, and the steps' rows."""
     recipe, model = loaded.recipe, loaded.model
     # Where arrays of all sizes come and go, as ZeRO gathers them, what is kept fits none.
-    if loaded.accelerator.device.type == "cpu" and not loaded.ranks.sharing.copies:
+    if loaded.accelerator.device.type == "cpu" and not loaded.ranks.sharing.is_zero:
         keep_freed_memory()
     rows = loaded.memory.rows if loaded.memory else None
     plan = window_plan(
@@ -44,7 +44,7 @@ def prepare_training(loaded: Loaded) -> Training:
     module = loaded.task.with_loss(model, logits_from=way)
     accelerator, optimizer = loaded.accelerator, make_optimizer(model, recipe.train)
     sharing = loaded.ranks.sharing
-    if sharing.copies:
+    if sharing.is_zero:
         engine, optimizer = prepare_zero(accelerator, module, optimizer, loaded.dtype)
         return Training(engine, module, optimizer, plan)
     prepare = partial(prepare_sharded, accelerator) if sharing else accelerator.prepare
@@ -109,7 +109,7 @@ def layer_norms(loaded: Loaded, training: Training, first_step: int) -> LayerNor
     layers = {
         name: [one for one in block.parameters() if one.requires_grad]
         for name, block in blocks(loaded.model)
-        if not loaded.ranks.sharing.copies  # whose optimizer sees no layers
+        if not loaded.ranks.sharing.is_zero  # whose optimizer sees no layers
     }
     every = loaded.recipe.train.logging_steps
     return LayerNorms(training.optimizer, layers, every=every, first_step=first_step)

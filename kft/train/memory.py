@@ -148,7 +148,7 @@ def plan_memory(sizes: ModelSizes, batch: MicroBatch, setting: Setting) -> Memor
     trained = gradients = sizes.trained * _FLOAT32
     optimizer = optimizer_bytes(sizes, setting.optim)
     sharing, ranks = setting.sharing, setting.ranks
-    if sharing.copies:
+    if sharing.is_zero:
         optimizer += trained
     if sharing.weights:
         weights = -(-weights // ranks) + gathered_bytes(sizes, setting)

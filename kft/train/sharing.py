@@ -14,8 +14,9 @@ class Sharing:
         weights: Each holds a part of the weights, and gathers a block's as it runs.
         gradients: A part of their gradients.
         optimizer: A part of the optimizer's averages.
-        copies: The optimizer steps with a copy of its part of the weights (ZeRO).
-        bucket: Gradients that are summed at once, for which there are buffers of float32 (ZeRO).
+        is_zero: DeepSpeed does it: its optimizer steps with a copy of its part of the weights, and
+            sees no layers.
+        bucket: Gradients that it sums at once, for which it has buffers of float32.
 
     Example:
         >>> bool(Sharing()), bool(Sharing("FSDP2", weights=True, gradients=True, optimizer=True))
@@ -26,7 +27,7 @@ class Sharing:
     weights: bool = False
     gradients: bool = False
     optimizer: bool = False
-    copies: bool = False
+    is_zero: bool = False
     bucket: int = 0
 
     def __bool__(self) -> bool:

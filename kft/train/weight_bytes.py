@@ -39,7 +39,7 @@ def gathered_bytes(sizes: ModelSizes, setting: Setting) -> int:
     Source:
         torch's ``fully_shard``: https://docs.pytorch.org/docs/stable/distributed.fsdp.fully_shard.html
     """
-    if setting.sharing.copies and not setting.recomputes:
+    if setting.sharing.is_zero and not setting.recomputes:
         return sizes.frozen * setting.weight_bytes + sizes.trained * _FLOAT32
     each: float = setting.weight_bytes
     if sizes.quantized:

@@ -88,7 +88,7 @@ def test_ranks_share_what_is_held_and_gather_two_blocks_at_a_time() -> None:
 
 def test_zero_shares_what_its_stage_says_and_steps_with_copies() -> None:
     alone = plan_memory(SIZES, BATCH, Setting())
-    first = Sharing("ZeRO, stage 1", optimizer=True, copies=True, bucket=50)
+    first = Sharing("ZeRO, stage 1", optimizer=True, is_zero=True, bucket=50)
     plan = plan_memory(SIZES, BATCH, Setting(sharing=first, ranks=2))
     assert (plan.weights, plan.adapter, plan.gradients) == (alone.weights, 400, 400 + 50 * 4)
     assert plan.optimizer == (800 + 400) // 2
@@ -97,7 +97,7 @@ def test_zero_shares_what_its_stage_says_and_steps_with_copies() -> None:
 
 
 def test_zero_keeps_what_it_gathered_unless_activations_are_computed_again() -> None:
-    third = Sharing("ZeRO, stage 3", weights=True, gradients=True, optimizer=True, copies=True)
+    third = Sharing("ZeRO, stage 3", weights=True, gradients=True, optimizer=True, is_zero=True)
     kept, again = (
         plan_memory(SIZES, BATCH, Setting(sharing=third, ranks=2, recomputes=recomputes))
         for recomputes in (False, True)
