@@ -129,11 +129,7 @@ def test_weights_that_come_and_go_at_each_pass(
     texts = [row["completion"] for row in korean_rows]
     rows = [{"text": text, "label": "가나다"[len(text) % 3]} for text in texts]
     keys = {"task": "sequence_classification", "train.load_best_model_at_end": True, **KEYS}
-    asked = {
-        "stage": 3,
-        "stage3_param_persistence_threshold": 0,
-        "stage3_prefetch_bucket_size": 3000,
-    }
+    asked = {"stage": 3, "stage3_param_persistence_threshold": 0}
     config = tmp_path / "ds.json"
     config.write_text(json.dumps({"zero_optimization": asked}), encoding="utf-8")
     path = recipe_file(tiny_bert, rows, keys)
