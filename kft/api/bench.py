@@ -110,12 +110,13 @@ def bench(
         )
     )
     synchronize(device)
+    needed = peak_memory_bytes(device)  # before other matrices are made
     peak = matmul_peak(device, loaded.dtype)
     return replace(
         _summary(stats[1:], clock, product_weights(loaded.model), peak),
         device=device_name(device),
         precision=dtype_name(loaded.dtype),
-        peak_memory_bytes=peak_memory_bytes(device),
+        peak_memory_bytes=needed,
         seconds={**clock.phases(stats[1:]), "loading": loading},
     )
 

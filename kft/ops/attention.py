@@ -5,11 +5,9 @@ Shapes: H heads, T tokens of the row, E width of a head, S documents.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.util import find_spec
-from itertools import groupby
+from dataclasses import dataclass, field
+from itertools import accumulate, groupby
 from typing import Any, NamedTuple
 
 import torch
@@ -37,11 +35,21 @@ class Documents:
     lengths: tuple[int, ...]
     prompt_lengths: tuple[int, ...] | None = None
     filling: int = 0
+    _bounds: dict[torch.device, Tensor] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def num_tokens(self) -> int:
         """Of the row."""
         return sum(self.lengths) + self.filling
+
+    def bounds(self, device: torch.device) -> Tensor:
+        """Where each begins and the last one ends, int32 (S + 1,); copied to a device once."""
+        if device not in self._bounds:
+            ends = [0, *accumulate(self.lengths)]
+            self._bounds[device] = torch.tensor(ends, dtype=torch.int32, device=device)
+        return self._bounds[device]
 
 
 class Run(NamedTuple):
@@ -86,8 +94,8 @@ def attend_documents(
     """Softmax attention within each document.
 
     On a CPU document by document, so that no score between two of them is ever computed. On
-    CUDA in half precision through torch's kernel for sequences of unequal length, where the
-    torch at hand has it.
+    CUDA in half precision through torch's kernel for sequences of unequal length, on Ampere
+    and newer.
 
     Args:
         query: float (1, H, T, E).
@@ -187,32 +195,44 @@ def _attend_run(run: Run, query: Tensor, key: Tensor, value: Tensor, kind: Atten
 def _has_varlen(query: Tensor, documents: Documents, kind: Attention) -> bool:
     return (
         query.is_cuda
-        and query.dtype in (torch.float16, torch.bfloat16)
         and kind.dropout == 0.0
         and documents.prompt_lengths is None
         and not documents.filling
-        and find_spec("torch.nn.attention.varlen") is not None
+        and flash_takes(
+            query.dtype, query.shape[-1], torch.cuda.get_device_capability(query.device)
+        )
     )
+
+
+def flash_takes(dtype: torch.dtype, width: int, capability: tuple[int, int]) -> bool:
+    """Whether torch's kernel for unequal lengths multiplies heads of a width on a GPU.
+
+    Args:
+        dtype: Of the queries.
+        width: Of a head.
+        capability: The GPU's; 8 is Ampere, a T4 has 7.5.
+
+    Example:
+        >>> flash_takes(torch.float16, 64, (8, 0)), flash_takes(torch.float16, 64, (7, 5))
+        (True, False)
+    """
+    is_half = dtype in (torch.float16, torch.bfloat16)
+    return is_half and width % 8 == 0 and width <= 256 and capability >= (8, 0)
 
 
 def _varlen(
     query: Tensor, key: Tensor, value: Tensor, documents: Documents, kind: Attention
 ) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn  # not in every torch
+    from torch.nn.attention.varlen import varlen_attn  # loads what only a GPU needs
 
-    ends = [0]
-    for length in documents.lengths:
-        ends.append(ends[-1] + length)
-    bounds = torch.tensor(ends, dtype=torch.int32, device=query.device)
+    bounds = documents.bounds(query.device)
     groups = query.shape[1] // key.shape[1]
     q, k, v = (part[0].transpose(0, 1) for part in (query, key, value))  # (T, H, E)
     k, v = (part.repeat_interleave(groups, dim=1) if groups > 1 else part for part in (k, v))
-    if kind.scale is not None and not math.isclose(kind.scale, query.shape[-1] ** -0.5):
-        q = q * (kind.scale * query.shape[-1] ** 0.5)  # older ones take no scale
     left = -1 if kind.window is None else kind.window - 1
     longest = max(documents.lengths)
     output: Any = varlen_attn(
-        q, k, v, bounds, bounds, longest, longest,
+        q, k, v, bounds, bounds, longest, longest, scale=kind.scale,
         window_size=(left, 0) if kind.is_causal else (-1, -1),
     )  # fmt: skip
     found: Tensor = output.unsqueeze(0)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
 from torch.nn import functional
 
-from kft.ops.attention import Attention, Documents, attend_documents, attend_masked, visible
+from kft.ops.attention import (
+    Attention,
+    Documents,
+    attend_documents,
+    attend_masked,
+    flash_takes,
+    visible,
+)
 from kft.ops.attention_slopes import LONGEST, attend_with_float32_slopes, slow_backward
 
 DOCUMENTS = {
@@ -47,6 +55,60 @@ def test_it_is_attention_with_a_mask(documents: Documents, kind: Attention, key_
         strict=True,
     ):
         torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-10)
+
+
+def unequal_lengths(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
+    bounds: torch.Tensor, key_bounds: torch.Tensor, longest: int, longest_key: int,
+    *, scale: float | None, window_size: tuple[int, int],
+) -> torch.Tensor:  # fmt: skip
+    """What torch says that ``varlen_attn`` does, sequence by sequence, where no GPU is."""
+    assert bounds.dtype == torch.int32
+    assert bounds.tolist() == key_bounds.tolist()
+    assert longest == longest_key == int(bounds.diff().max())
+    assert query.shape == key.shape == value.shape
+    outputs = []
+    for start, end in pairwise(bounds.tolist()):
+        distance = torch.arange(end - start)[:, None] - torch.arange(end - start)
+        left, right = window_size
+        hidden = (distance > left) & (left >= 0) | (-distance > right) & (right >= 0)
+        q, k, v = (one[start:end].transpose(0, 1) for one in (query, key, value))
+        seen = functional.scaled_dot_product_attention(q, k, v, attn_mask=~hidden, scale=scale)
+        outputs.append(seen.transpose(0, 1))
+    return torch.cat(outputs)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("key_heads", [4, 2])
+def test_the_kernel_of_gpus_is_asked_for_the_same(
+    kind: Attention, key_heads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", unequal_lengths)
+    monkeypatch.setattr("kft.ops.attention._has_varlen", lambda *_: True)
+    generator = torch.Generator().manual_seed(5)
+    tensors = [
+        torch.randn((1, heads, 9, 8), generator=generator) for heads in (4, key_heads, key_heads)
+    ]
+    documents = Documents((5, 1, 3))
+    fast = attend_documents(*tensors, documents, kind)
+    torch.testing.assert_close(fast, attend_masked(*tensors, documents, kind))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "width", "capability", "takes"),
+    [
+        (torch.bfloat16, 64, (9, 0), True),
+        (torch.float16, 256, (8, 6), True),
+        (torch.float16, 64, (7, 5), False),  # a T4
+        (torch.float32, 64, (9, 0), False),
+        (torch.bfloat16, 20, (9, 0), False),
+        (torch.bfloat16, 288, (9, 0), False),
+    ],
+)
+def test_which_heads_flash_attention_takes(
+    dtype: torch.dtype, width: int, capability: tuple[int, int], takes: bool
+) -> None:
+    assert flash_takes(dtype, width, capability) is takes
 
 
 def test_a_document_is_what_it_is_alone() -> None:
