@@ -167,7 +167,8 @@ class Steps:
     def _not_finite(self, cause: NotFiniteError) -> TrainError:
         loaded = self.loaded
         bare, device = self.training.bare, loaded.accelerator.device
-        origin = compute_with(bare, lambda: find_origin(bare, cause.window, device))
+        with loaded.accelerator.autocast():  # as it was in the step
+            origin = compute_with(bare, lambda: find_origin(bare, cause.window, device))
         if loaded.ranks.sharing:  # each looked at its own part of the weights
             weights = [one for one in loaded.ranks.every(origin.weight) if one is not None]
             origin = replace(origin, weight=next(iter(weights), None))
@@ -182,15 +183,17 @@ class Steps:
             where=f"step {cause.step}, learning rate {cause.learning_rate:.3g}, "
             f"{'rows' if bad else 'among the rows'} {', '.join(places[:_PLACES])}{more}",
             expected=f"finite numbers; {_origin_text(origin)}. The step was not taken",
-            hint=self._remedy(origin),
+            hint=self._remedy(origin, cause),
         )
 
-    def _remedy(self, origin: Origin) -> str | None:
+    def _remedy(self, origin: Origin, cause: NotFiniteError) -> str:
         if origin.weight is not None:
             return "Copy or download the checkpoint again."
+        if cause.step > 1:  # weights have moved
+            return _smaller(cause.learning_rate)
         if dtype_name(self.loaded.dtype) != "float32":
             return "`train.precision=float32` shows whether the precision is too small."
-        return _smaller(self.loaded.recipe.train.learning_rate)
+        return "`train.fast_paths=false` shows whether a faster way of computing it is at fault."
 
 
 def _origin_text(origin: Origin) -> str:

@@ -61,6 +61,23 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(
     assert 0 < saved["checkpoint_seconds"] < 60
 
 
+@pytest.mark.parametrize("task", ["sequence_regression", "sequence_classification"])
+def test_in_half_precision_the_learning_rate_is_blamed_too(
+    task: str, tiny_bert: Path, recipe_file: RecipeFile, korean_rows: Rows
+) -> None:
+    """A head whose weights are float32 is asked again under autocast, as it was in the step."""
+    texts = [row["completion"] for row in korean_rows]
+    rows = [{"text": text, "label": number % 2} for number, text in enumerate(texts)]
+    keys = KEYS | {"train.learning_rate": 1e30, "train.lr_scheduler_type": "constant"}
+    keys |= {"task": task, "train.precision": "bfloat16"}
+    if task == "sequence_classification":
+        keys["data.labels"] = ["a", "b"]
+    with pytest.raises(TrainError) as told:
+        kft.finetune(recipe_file(tiny_bert, rows, keys))
+    assert (told.value.where or "").startswith("step 2, learning rate 1e+30, ")
+    assert told.value.hint == "`train.learning_rate=1e+29` is ten times smaller."
+
+
 @pytest.mark.parametrize("keys", [{}, {"data.packing": True}, {"train.fast_paths": False}])
 def test_the_row_and_the_weight_are_named(
     keys: dict[str, Any], tiny_llama: Path, recipe_file: RecipeFile, tmp_path: Path
