@@ -1,18 +1,19 @@
 """One training in one process, by kft or by a peer, on the same rows in the same order.
 
-    python benchmarks/peer_runs.py WORK SIDE SETTINGS
+    python benchmarks/peer_runs.py WORK SIDE SETTINGS [--warm-up STEPS]
 
-``WORK`` is a folder made by `benchmarks/peers.py`; ``SIDE`` is `kft`, `trl` or `trainer`;
-``SETTINGS`` is a JSON object. Prints one JSON line: real tokens and rows of the optimizer steps
-that were finished, their seconds with data loading, each step's loss, and the process's peak
-memory when the last step ended.
+``WORK`` is a folder made by `benchmarks/peers.py` or `benchmarks/gpu.py`; ``SIDE`` is `kft`, `trl`,
+`trainer` or `unsloth`; ``SETTINGS`` is a JSON object. Prints one JSON line: real tokens of the
+optimizer steps that were finished after the warm-up (none, unless asked for), their seconds with
+data loading, each step's loss, and the peak memory when the last step ended: the GPU's, or the
+process's. Unsloth's side is written after its documentation and has not been run.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -32,21 +33,29 @@ def recipe_of(work: Path) -> Any:
 
 
 def peak_bytes() -> int:
-    """Largest resident memory of this process so far."""
+    """Most memory so far: tensors on the GPU, or what was resident of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
-def run_kft(work: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def run_kft(work: Path, settings: dict[str, Any], warm_up: int) -> dict[str, Any]:
     """Kft itself, with the recipe's overrides."""
     overrides = {"output_dir": f"{work}/run-{os.getpid()}", **settings}
-    seconds, tokens, losses, peak = 0.0, 0, [], 0
+    marks, tokens, losses, peak = [], [], [], 0
     for stats in kft.steps(work / "recipe.yaml", overrides):
-        seconds += stats.seconds
-        tokens += int(stats.num_tokens)
-        losses.append(float(stats.loss))
+        tokens.append(int(stats.num_tokens))
+        losses.append(float(stats.loss))  # waits for the device
+        marks = marks or [time.perf_counter() - stats.seconds]
+        marks.append(time.perf_counter())
         peak = peak_bytes()
-    return {"seconds": seconds, "tokens": tokens, "losses": losses, "peak_bytes": peak}
+    return {
+        "seconds": marks[-1] - marks[warm_up],
+        "tokens": sum(tokens[warm_up:]),
+        "losses": losses,
+        "peak_bytes": peak,
+    }
 
 
 def examples_in_order(work: Path) -> tuple[Any, Any, list[Any]]:
@@ -74,6 +83,8 @@ def adapted(recipe: Any, auto_class: str, quantized: bool, dtype: str, **options
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=getattr(torch, recipe.train.precision),
         )
+    if torch.cuda.is_available():
+        options["device_map"] = {"": 0}
     torch.manual_seed(recipe.train.seed)
     model = getattr(transformers, auto_class).from_pretrained(
         recipe.model.name_or_path, dtype=getattr(torch, dtype), **options
@@ -92,27 +103,43 @@ def adapted(recipe: Any, auto_class: str, quantized: bool, dtype: str, **options
 
 
 class Watch:
-    """Seconds of the steps, and each one's loss, through the Trainer's own callbacks."""
+    """When each step ended, and its loss, through the Trainer's own callbacks."""
 
     def __init__(self) -> None:
         from transformers import TrainerCallback
 
         watch = self
-        self.started = self.seconds = 0.0
+        self.marks: list[float] = []
         self.losses: list[float] = []
 
         class Callback(TrainerCallback):  # type: ignore[misc]
             def on_train_begin(self, *_: Any, **__: Any) -> None:
-                watch.started = time.perf_counter()
+                watch.mark()
 
             def on_step_end(self, *_: Any, **__: Any) -> None:
-                watch.seconds = time.perf_counter() - watch.started
+                watch.mark()
 
             def on_log(self, *_: Any, logs: dict[str, float] | None = None, **__: Any) -> None:
                 if logs and "loss" in logs:
                     watch.losses.append(logs["loss"])
 
         self.callback = Callback()
+
+    def mark(self) -> None:
+        """Now, when the device has done what was asked of it."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.marks.append(time.perf_counter())
+
+    def measured(self, examples: list[Any], warm_up: int) -> dict[str, Any]:
+        """A peer's numbers; its tokens are those of the rows, without padding."""
+        rows = len(examples) // (len(self.marks) - 1)
+        return {
+            "seconds": self.marks[-1] - self.marks[warm_up],
+            "tokens": int(np.sum([len(one.input_ids) for one in examples[rows * warm_up :]])),
+            "losses": self.losses,
+            "peak_bytes": peak_bytes(),
+        }
 
 
 def arguments(recipe: Any, settings: dict[str, Any]) -> dict[str, Any]:
@@ -128,16 +155,17 @@ def arguments(recipe: Any, settings: dict[str, Any]) -> dict[str, Any]:
         "logging_steps": 1,
         "save_strategy": "no",
         "report_to": "none",
-        "use_cpu": True,
+        "use_cpu": not torch.cuda.is_available(),
         "disable_tqdm": True,
         "bf16": recipe.train.precision == "bfloat16",
+        "fp16": recipe.train.precision == "float16",
         "seed": recipe.train.seed,
         "train_sampling_strategy": "sequential",
         **settings,
     }
 
 
-def run_trl(work: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def run_trl(work: Path, settings: dict[str, Any], warm_up: int) -> dict[str, Any]:
     """TRL's SFTTrainer."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
@@ -157,10 +185,10 @@ def run_trl(work: Path, settings: dict[str, Any]) -> dict[str, Any]:
         callbacks=[watch.callback],
     )
     trainer.train()
-    return measured(watch, examples)
+    return watch.measured(examples, warm_up)
 
 
-def run_trainer(work: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def run_trainer(work: Path, settings: dict[str, Any], warm_up: int) -> dict[str, Any]:
     """Transformers' Trainer, on classification."""
     from datasets import Dataset
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
@@ -177,19 +205,54 @@ def run_trainer(work: Path, settings: dict[str, Any]) -> dict[str, Any]:
         callbacks=[watch.callback],
     )
     trainer.train()
-    return measured(watch, examples)
+    return watch.measured(examples, warm_up)
 
 
-def measured(watch: Watch, examples: list[Any]) -> dict[str, Any]:
-    """A peer's numbers; its tokens are those of the rows, without padding."""
-    return {
-        "seconds": watch.seconds,
-        "tokens": int(np.sum([len(one.input_ids) for one in examples])),
-        "losses": watch.losses,
-        "peak_bytes": peak_bytes(),
-    }
+def run_unsloth(work: Path, settings: dict[str, Any], warm_up: int) -> dict[str, Any]:
+    """Unsloth's model under TRL's SFTTrainer; it has to be loaded before both."""
+    from unsloth import FastLanguageModel  # isort: skip
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
 
+    recipe, tokenizer, examples = examples_in_order(work)
+    model, _ = FastLanguageModel.from_pretrained(
+        model_name=recipe.model.name_or_path,
+        max_seq_length=recipe.data.max_length,
+        load_in_4bit=recipe.adapter.method == "qlora",
+        dtype=getattr(torch, recipe.train.precision),
+    )
+    model = FastLanguageModel.get_peft_model(
+        model,
+        r=recipe.adapter.r,
+        lora_alpha=recipe.adapter.lora_alpha,
+        target_modules=json.loads(Path(recipe.model.name_or_path, "targets.json").read_text()),
+        use_gradient_checkpointing="unsloth",
+        random_state=recipe.train.seed,
+    )
+    watch = Watch()
+    trainer = SFTTrainer(
+        model=model,
+        args=SFTConfig(
+            dataset_kwargs={"skip_prepare_dataset": True},
+            **arguments(recipe, {"max_length": recipe.data.max_length, **settings}),
+        ),
+        train_dataset=Dataset.from_list(
+            [{"input_ids": one.input_ids, "labels": one.labels} for one in examples]
+        ),
+        processing_class=tokenizer,
+        callbacks=[watch.callback],
+    )
+    trainer.train()
+    return watch.measured(examples, warm_up)
+
+
+SIDES = {"kft": run_kft, "trl": run_trl, "trainer": run_trainer, "unsloth": run_unsloth}
 
 if __name__ == "__main__":
-    side = {"kft": run_kft, "trl": run_trl, "trainer": run_trainer}[sys.argv[2]]
-    print(json.dumps(side(Path(sys.argv[1]), json.loads(sys.argv[3]))))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("side", choices=SIDES)
+    parser.add_argument("settings", type=json.loads)
+    parser.add_argument("--warm-up", type=int, default=0)
+    asked = parser.parse_args()
+    print(json.dumps(SIDES[asked.side](asked.work, asked.settings, asked.warm_up)))
