@@ -40,6 +40,7 @@ from kft.models.precision import compute_dtype, weights_dtype
 from kft.recipe.reader import Overrides
 from kft.recipe.schema import Recipe
 from kft.tasks.registry import choose_task
+from kft.train.optimizer import rate_findings
 
 _TEXT_SUFFIXES = {".jsonl", ".json", ".csv", ".tsv", ".txt"}
 
@@ -209,6 +210,7 @@ def inspect(
         *reading_notes(sources),
         *worst_first([*report.findings, *report.label_findings]),
         *step_findings(plan),
+        *rate_findings(recipe.train),
         *dropped_findings(prepared.train.dropped),
     ]
     if task.answers_in_text:

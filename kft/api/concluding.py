@@ -40,7 +40,7 @@ def conclude(
     steps: Steps,
     watch: Watch,
     before: tuple[Rows, Look],
-    few_steps: Sequence[Finding],
+    of_steps: Sequence[Finding],
     step: int,
 ) -> None:
     """After the last step: save, measure, export.
@@ -52,7 +52,7 @@ def conclude(
         steps: The steps that were taken.
         watch: The evaluations in between.
         before: The held-out rows, and the base model on them.
-        few_steps: What was told of the steps' number.
+        of_steps: What was told of the steps' number and size.
         step: The last one.
 
     Raises:
@@ -79,10 +79,11 @@ def conclude(
     lost = forgot_much(result.get("forgetting", {}))
     for finding in lost:
         observer.finding(finding)
-    told = (*loaded.data.findings, *few_steps, *steps.findings, *lost)
+    told = (*loaded.data.findings, *of_steps, *steps.findings, *lost)
     result["findings"] = [str(finding) for finding in told]
     result["fit"] = fit_of(rows, folder, (base, tuned), seen)
     result |= _facts(loaded)
+    _tell_leaks(result)
     samples = samples_of(rows, base, tuned)
     result["samples"] = [asdict(sample) for sample in samples]
     if base.measurement and tuned.measurement:
@@ -99,6 +100,15 @@ def conclude(
         raise ExportError(cause.what, where=cause.where, expected=cause.expected) from cause
     finally:  # also of a run whose model was refused
         _write_pages(folder, loaded.recipe, result, observer)
+
+
+def _tell_leaks(result: dict[str, Any]) -> None:
+    """Say beside the headline that rows it rests on were trained on."""
+    if result["leaked_rows"] and "headline" in result:
+        stand = "1 of them stands" if result["leaked_rows"] == 1 else (
+            f"{result['leaked_rows']:,} of them stand"
+        )  # fmt: skip
+        result["headline"]["sentence"] += f"; {stand} in the training rows too"
 
 
 def _write_pages(folder: Path, recipe: Recipe, result: dict[str, Any], observer: Observer) -> None:
@@ -139,6 +149,7 @@ def _facts(loaded: Loaded) -> dict[str, Any]:
         "trainable_parameters": trainable,
         "total_parameters": total,
         "train_rows": len(examples),
+        "leaked_rows": loaded.data.report.rows["leaked"],
         "dropped_rows": {reason: rows.count for reason, rows in dropped.items()},
         "tokens": tokens.summary(),
         "peak_memory_bytes": peak_memory_bytes(loaded.accelerator.device),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ from kft.api.measuring import (
 )
 from kft.api.opened import Opened, is_run, open_model, run_recipe
 from kft.api.preflight import with_labels
-from kft.api.records import read_records
+from kft.api.records import Records, read_records
+from kft.api.row_checks import dropped_findings
+from kft.api.seen_rows import seen_findings
 from kft.data.content import same_content
 from kft.data.left_out import LeftOut
 from kft.errors import DataError, Finding, UsageError
@@ -90,7 +92,8 @@ def evaluate(
         if recipe is None:
             rows = _own_task(rows, opened)
         with of_given_file(data):
-            measured = measure_opened(opened, rows)
+            given_to = Path(place) if data is not None and is_run(Path(place)) else None
+            measured = measure_opened(opened, rows, given_to)
         if on_finding is not None:
             for finding in measured.findings:
                 on_finding(finding)
@@ -179,8 +182,7 @@ def require_same_rows(folder: Path) -> None:
     Raises:
         DataError: Naming the file.
     """
-    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
-    for path, sha in environment["data_sha256"].items():
+    for path, sha in _data_sha256(folder).items():
         if not same_content(Path(path), sha):
             raise DataError(
                 "The data has changed since the run, so its held-out rows can't be told any more",
@@ -190,12 +192,20 @@ def require_same_rows(folder: Path) -> None:
             )
 
 
-def measure_opened(opened: Opened, recipe: Recipe) -> Measured:
+def _data_sha256(folder: Path) -> dict[str, str]:
+    """Each file of a run, with the hash that it had."""
+    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    hashes: dict[str, str] = environment["data_sha256"]
+    return hashes
+
+
+def measure_opened(opened: Opened, recipe: Recipe, given_to: Path | None = None) -> Measured:
     """A loaded model on the held-out rows of a recipe.
 
     Args:
         opened: The model.
         recipe: Says which rows, and how they become text.
+        given_to: The model's run folder, where the rows are others than the run's own.
 
     Raises:
         UsageError: If the recipe holds no rows out.
@@ -209,8 +219,9 @@ def measure_opened(opened: Opened, recipe: Recipe) -> Measured:
         data = recipe.data.model_copy(update={"max_length": shorter})
         recipe = recipe.model_copy(update={"data": data})
     renderer = trained_renderer(recipe, records, opened.tokenizer)
+    too_long = LeftOut()
     held_out, kept, _ = prepare_held_out(
-        recipe, records, opened.tokenizer, renderer, LeftOut(), positions=positions
+        recipe, records, opened.tokenizer, renderer, too_long, positions=positions
     )
     if not held_out.examples:
         raise UsageError(
@@ -238,7 +249,24 @@ def measure_opened(opened: Opened, recipe: Recipe) -> Measured:
     counts = measured.rows["counts"] if measured else []
     places = [example.place for example in held_out.examples]
     targets = [int(count) for count in counts]
-    return Measured(look, places, targets, [*opened.findings, *told])
+    findings = [*opened.findings, *told]
+    if recipe.data.train == recipe.data.eval:
+        findings += _given_findings(recipe, records, too_long)
+    if given_to is not None and opened.recipe is not None:
+        hashes = _data_sha256(given_to)
+        findings += seen_findings(opened.recipe, hashes, records.held_out)
+    return Measured(look, places, targets, findings)
+
+
+def _given_findings(recipe: Recipe, records: Records, too_long: LeftOut) -> Iterator[Finding]:
+    """Which of the rows of `--data` weren't measured."""
+    # The file stands on both sides, so each of its rows was left out twice.
+    dropped = {
+        reason: replace(rows, count=rows.count // 2) for reason, rows in records.dropped.items()
+    }
+    if too_long.count:
+        dropped[f"longer than {recipe.data.max_length} tokens"] = too_long
+    yield from dropped_findings(dropped)
 
 
 def _rows_recipe(recipe: Recipe | None, data: str | None, max_rows: int | None) -> Recipe:

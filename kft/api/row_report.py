@@ -72,7 +72,7 @@ def report_on_rows(
         for record in records:
             for part, text in parts_of(record):
                 health.add(text, record.place, part)
-            keys.add(_content(record), record.label)
+            keys.add(content_of(record), record.label)
             is_apart = keys is apart
             if record.tags is not None or record.label_ids is not None:
                 tags = {numbers[tag] for tag in record.tags or () if tag in numbers}
@@ -197,7 +197,7 @@ def worst_first(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: order.index(finding.severity))
 
 
-def _content(record: Record) -> str:
+def content_of(record: Record) -> str:
     """What makes a row what it is: a labelled one its text, any other everything that is said."""
     return "\n\x1f".join(text for _, text in parts_of(record))
 

@@ -35,6 +35,7 @@ from kft.recipe.schema import Recipe
 from kft.train.allocator import return_freed_memory
 from kft.train.checkpoint import put_back, read_checkpoint
 from kft.train.loop import StepStats
+from kft.train.optimizer import rate_findings
 from kft.train.runlog import cut_log
 
 
@@ -122,8 +123,11 @@ def _run_steps(
     )
     recipe = loaded.recipe
     training = prepare_training(loaded)
-    few_steps = [*step_findings(training.plan), *idle_ranks(training.plan, ranks.number)]
-    for finding in few_steps:
+    plan = training.plan
+    of_steps = [
+        *step_findings(plan), *idle_ranks(plan, ranks.number), *rate_findings(recipe.train)
+    ]  # fmt: skip
+    for finding in of_steps:
         observer.finding(finding)
     observer.stage("measuring the base model")
     base = ranks.with_model(lambda: look_at(loaded, training.bare, rows))
@@ -142,7 +146,7 @@ def _run_steps(
         put() if ranks.sharing else ranks.together(put)
         first_step = checkpoint[1] + 1
     ranks.by_main(lambda: cut_log(folder, first_step))
-    total_steps = training.plan.total_steps
+    total_steps = plan.total_steps
     observer.stage(training_stage(first_step, total_steps, is_over=watch.is_over))
     watch.begin()
     step = first_step - 1
@@ -150,7 +154,7 @@ def _run_steps(
         step = stats.step
         yield stats
     if base is not None:  # else this rank is done
-        conclude(steps, watch, (rows, base), few_steps, step)
+        conclude(steps, watch, (rows, base), of_steps, step)
 
 
 def _load(

@@ -137,6 +137,10 @@ def generate(
     label, a tab, its probability, and the others after it; where several labels may hold, those
     above 0.5; a number; or entities, each after its type. A tab separates the texts of a pair.
     """
+    from kft.cli.piped import as_text, stdin_lines
+
+    prompt = None if prompt is None else as_text(prompt, "`--prompt`")
+    system = None if system is None else as_text(system, "`--system`")
     with contextlib.redirect_stdout(sys.stderr):
         from kft.api.generate import open_asked
 
@@ -152,7 +156,7 @@ def generate(
     if prompt is not None:
         answer_once(conversation, prompt, wants_json=wants_json)
     elif not sys.stdin.isatty():
-        answer_lines(conversation, sys.stdin, wants_json=wants_json)
+        answer_lines(conversation, stdin_lines(), wants_json=wants_json)
     elif wants_json:
         raise UsageError("A chat prints no JSON", expected="`--prompt TEXT`, or lines from stdin")
     else:

@@ -13,6 +13,7 @@ import click
 
 from kft.cli.chat import COMMAND, answer_typed
 from kft.cli.messages import json_line, show_finding, visible
+from kft.cli.piped import stdin_lines
 from kft.errors import Finding, UsageError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def ask_for_labels(
     elif sys.stdin.isatty():
         _converse(predictor, wants_json=wants_json)
     else:
-        predict_lines(predictor, sys.stdin, wants_json=wants_json)
+        predict_lines(predictor, stdin_lines(), wants_json=wants_json)
 
 
 def predict_lines(predictor: Predictor, lines: Iterable[str], *, wants_json: bool = False) -> None:

@@ -204,6 +204,9 @@ def verdict_lines(result: Mapping[str, Any]) -> list[str]:
         saved = "these weights are saved" if best["is_saved"] else "the last weights are saved"
         value = value_text(best["value"])
         lines.append(f"best: {best['metric']} {value} at step {best['step']}; {saved}")
+        before = (result.get("base") or {}).get(best["metric"])
+        if best["metric"] == "eval_loss" and before is not None and before < best["value"]:
+            lines[-1] += f"; before training it was {value_text(before)}"
     return lines
 
 

@@ -11,11 +11,12 @@ from kft.evaluation.intervals import Outcome
 
 FitName = Literal["overfitting", "underfitting", "good fit", "not enough evaluations"]
 Signal = Literal[
-    "rise", "gap", "diverged", "unmoved", "unlearnt", "falling", "settled", "few", "none"
+    "rise", "gap", "diverged", "lost", "unmoved", "unlearnt", "falling", "settled", "few", "none"
 ]
 """What a verdict rests on: evaluation loss rose, a score is higher on training rows, both losses
-rose, hardly anything moved, not even the training rows are known, the loss was still falling, it
-fell and stayed; or there are too few evaluations, or none."""
+rose, the loss never came back to where it began, hardly anything moved, not even the training rows
+are known, the loss was still falling, it fell and stayed; or there are too few evaluations, or
+none."""
 
 Curve = Sequence[tuple[int, float]]
 """Pairs of step and loss, in the order of the steps."""
@@ -189,6 +190,10 @@ def _too_little(finite: Curve, start: float, best_step: int, best: float) -> Ver
     """Underfitting, if the evaluations show it."""
     before, last = finite[-1 - max(1, len(finite) // 3)][1], finite[-1][1]
     numbers = {"start": start, "best": best, "before": before, "last": last}
+    if best - start > GAIN * start:
+        lost = f"Evaluation loss was never as low as at the start: {start:.4g}, then {best:.4g}"
+        lost += " at best. A smaller learning rate loses less of what was known."
+        return Verdict("underfitting", lost, best_step, "lost", numbers)
     if start - best < GAIN * start:
         unmoved = f"Evaluation loss hardly moved: {start:.4g} at the start, {best:.4g} at best."
         return Verdict("underfitting", unmoved, best_step, "unmoved", numbers)

@@ -56,6 +56,7 @@ def report_page(view: RunView) -> str:
         "summary": _summary(view),
         "metrics": metrics,
         "headline": _headline(result, metrics),
+        "leaked": result.get("leaked_rows", 0),
         "majority": tuned.get("majority_accuracy"),
         "num_rows": tuned.get("num_rows", 0),
         "bootstrap": result.get("bootstrap") or {"resamples": None, "seed": "–"},
@@ -115,10 +116,11 @@ def _headline(result: Mapping[str, Any], metrics: list[dict[str, Any]]) -> dict[
     told = result.get("headline") or {}
     row = next((row for row in metrics if row["name"] == told.get("metric")), {})
     outcome, is_above = told.get("outcome"), told.get("is_above_free", True)
+    can_be_trusted = is_above and not (outcome == "better" and result.get("leaked_rows"))
     return {
         "metric": told.get("metric", ""),
         "answer": outcome or "unknown",
-        "tone": _TONES.get(outcome or "", "") if is_above else "",
+        "tone": _TONES.get(outcome or "", "") if can_be_trusted else "",
         "not_above": None if is_above else number(told["free"]),
         "base": row.get("base"),
         "tuned": row.get("tuned"),

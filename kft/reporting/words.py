@@ -33,6 +33,17 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "intervals of {resamples} resamples (seed {seed}); one that holds 0 can't be told from "
         "chance.",
     ),
+    "leaked": (
+        "따로 둔 행 가운데 {rows}개는 학습 행에도 있습니다. 그래서 실제보다 좋게 나온 값입니다.",
+        "{rows} of the held-out rows also stand in the training rows: the numbers look better than "
+        "they are.",
+    ),
+    "measured on leaked": (
+        "따로 둔 {rows}개 행에서 잰 값입니다. 구간은 행을 짝지어 {resamples}번 다시 뽑은 "
+        "(시드 {seed}) 95 % 부트스트랩 구간이며, 0을 포함하면 우연과 구별되지 않습니다.",
+        "Measured on {rows} held-out rows. Intervals are paired 95 % bootstrap intervals of "
+        "{resamples} resamples (seed {seed}); one that holds 0 can't be told from chance.",
+    ),
     "metric": ("지표", "Metric"),
     "base": ("학습 전", "Before"),
     "tuned": ("학습 후", "After"),
@@ -115,6 +126,12 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "학습이 발산했습니다.",
         "Evaluation loss rose from {best} at step {best_step} to {last}, and training loss rose "
         "too: the run diverged.",
+    ),
+    "lost": (
+        "평가 손실이 처음보다 낮아진 적이 없습니다. 처음 {start}, 그 뒤 가장 낮을 때 {best}. "
+        "학습률을 줄이면 알던 것을 덜 잃습니다.",
+        "Evaluation loss was never as low as at the start: {start}, then {best} at best. A smaller "
+        "learning rate loses less of what was known.",
     ),
     "unmoved": (
         "평가 손실이 거의 움직이지 않았습니다. 처음 {start}, 가장 낮을 때 {best}.",

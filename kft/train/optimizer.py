@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
+from kft.errors import Finding
 from kft.recipe.train_section import TrainSection
 
 Schedule = Callable[[int], float]
@@ -43,6 +44,22 @@ def learning_rate_schedule(section: TrainSection, total_steps: int) -> Schedule:
         return section.learning_rate
 
     return learning_rate
+
+
+_LARGEST_USUAL = 0.02
+"""AdamW moves each weight by about the learning rate at every step, whatever its gradient."""
+
+
+def rate_findings(section: TrainSection) -> Iterator[Finding]:
+    """A warning where the learning rate is far above any that is known to learn."""
+    if section.learning_rate > _LARGEST_USUAL:
+        yield Finding(
+            "warning",
+            f"A learning rate of {section.learning_rate:g} moves every weight by about as much at "
+            "each step: runs diverge with less",
+            where="`train.learning_rate`",
+            hint="1e-4 to 2e-3 is usual with an adapter, 1e-5 to 1e-4 for all weights.",
+        )
 
 
 def make_optimizer(model: nn.Module, section: TrainSection) -> torch.optim.Optimizer:

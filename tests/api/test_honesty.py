@@ -31,6 +31,67 @@ def test_copies_among_the_held_out_rows_are_told(
     assert clean.findings == []
 
 
+@pytest.mark.parametrize("copies", [0, 1, 12])
+def test_a_run_that_was_measured_on_training_rows_says_so(
+    copies: int,
+    tiny_gpt: Path,
+    recipe_file: RecipeFile,
+    write_jsonl: WriteJsonl,
+    korean_rows: list[dict[str, str]],
+    tmp_path: Path,
+) -> None:
+    apart = write_jsonl(tmp_path / "apart.jsonl", [*korean_rows[:copies], *korean_rows[12:]])
+    keys = FAST | {"data.eval": str(apart)}
+    run = kft.finetune(recipe_file(tiny_gpt, korean_rows[:12], keys))
+    assert run.result["leaked_rows"] == copies
+    stand = {0: "", 1: "1 of them stands in", 12: "12 of them stand in"}[copies]
+    sentence = run.result["headline"]["sentence"]
+    assert (stand in sentence) if copies else ("training rows" not in sentence)
+    report = (run.folder / "report.html").read_text(encoding="utf-8")
+    assert ("rows that were not trained on" in report) is (copies == 0)
+    assert (f"{copies} of the held-out rows also stand" in report) is (copies > 0)
+    assert ('class="answer good"' in report) <= (copies == 0)
+
+
+def test_a_learning_rate_beyond_all_use_is_told(
+    tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: list[dict[str, str]]
+) -> None:
+    for rate, is_told in ((5.0, True), (2e-3, False)):
+        check = kft.check(recipe_file(tiny_gpt, korean_rows, {"train.learning_rate": rate}))
+        told = [str(one) for one in check.findings if "moves every weight" in one.what]
+        assert len(told) == is_told
+        assert check.as_dict()["ready"] is True
+
+
+def test_rows_that_a_run_was_trained_on_are_told_when_it_is_measured_on_them(
+    tiny_gpt: Path,
+    recipe_file: RecipeFile,
+    write_jsonl: WriteJsonl,
+    korean_rows: list[dict[str, str]],
+    tmp_path: Path,
+) -> None:
+    path = recipe_file(tiny_gpt, korean_rows[:12], FAST | {"data.eval_fraction": 0})
+    run = kft.finetune(path)
+
+    def told(rows: list[dict[str, str]]) -> list[Any]:
+        given, found = write_jsonl(tmp_path / "given.jsonl", rows), list[Any]()
+        evaluate([str(run.folder)], data=str(given), on_finding=found.append)
+        return found
+
+    again = [{**row, "prompt": f" {row['prompt']}  "} for row in korean_rows[9:]]
+    (warning,) = told(again)
+    assert warning.severity == "warning"
+    assert warning.what.startswith("Rows also stand in what the run was trained on")
+    assert warning.count == 3
+    assert warning.where.endswith("given.jsonl:1")
+    assert told(korean_rows[12:]) == []
+    (note,) = told([{"prompt": "봄", "completion": ""}, *korean_rows[12:]])
+    assert (note.severity, note.count) == ("note", 1)
+    assert note.what.startswith("Rows left out: ")
+    write_jsonl(tmp_path / "recipe.jsonl", korean_rows)  # what it was trained on isn't known now
+    assert told(again) == []
+
+
 def test_few_held_out_rows_give_no_interval(
     tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: list[dict[str, str]]
 ) -> None:

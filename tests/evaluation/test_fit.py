@@ -60,6 +60,15 @@ def test_a_loss_that_never_moves_is_underfitting() -> None:
     assert verdict.reason == "Evaluation loss hardly moved: 3 at the start, 2.98 at best."
 
 
+def test_a_loss_that_never_comes_back_to_where_it_began_is_told() -> None:
+    verdict = fit_verdict(falling_train(6.0), evaluated([6.9, 6.7] * 4), 6.1)
+    assert verdict.name == "underfitting"
+    assert verdict.signal == "lost"
+    assert verdict.reason.startswith(
+        "Evaluation loss was never as low as at the start: 6.1, then 6.7 at best."
+    )
+
+
 def test_a_loss_that_is_still_falling_is_underfitting() -> None:
     verdict = fit_verdict(falling_train(), evaluated([2.9, 2.7, 2.5, 2.3, 2.1, 1.9, 1.7, 1.5]), 3.0)
     assert verdict.name == "underfitting"
