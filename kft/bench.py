@@ -17,6 +17,8 @@ _SIDE = {"cpu": 1536, "cuda": 6144}
 """Of the square matrices that are multiplied: large enough to reach the peak. On a GPU a product of
 1,536 is over in ten microseconds, most of them spent on starting it."""
 
+_TRIES, _STEPS = 10, 20
+
 
 def matmul_peak(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) -> float:
     """The most FLOP per second that a product of two matrices reached here and now.
@@ -47,6 +49,18 @@ def _product_seconds(left: torch.Tensor, right: torch.Tensor) -> float:
     left @ right
     synchronize(left.device)
     return time.perf_counter() - before
+
+
+def small_step_seconds() -> float:
+    """How long a product of next to nothing takes, forwards and backwards: what starting costs."""
+    weight, rows = torch.zeros(16, 16, requires_grad=True), torch.zeros(4, 16)
+    best = float("inf")
+    for _ in range(_TRIES):
+        before = time.perf_counter()
+        for _ in range(_STEPS):
+            torch.autograd.grad(nn.functional.gelu(rows @ weight).sum(), weight)
+        best = min(best, (time.perf_counter() - before) / _STEPS)
+    return best
 
 
 def synchronize(device: torch.device) -> None:

@@ -161,7 +161,8 @@ def check(
     sections, findings = inspect(recipe, records, prepared, tokenizer, rows)
     steps = sections["training"]
     epochs = steps["total_steps"] / steps["steps_per_epoch"]
-    duration = expected_duration(recipe, config, task, lengths, epochs, device)
+    batches = steps["steps_per_epoch"] * steps["micro_batches_per_step"]
+    duration = expected_duration(recipe, config, task, lengths, epochs, batches, device)
     if duration is not None:
         steps |= duration.as_dict()
     if memory is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from kft.api.shapes import shapes_of
-from kft.bench import matmul_peak
+from kft.bench import matmul_peak, small_step_seconds
 from kft.models.precision import compute_dtype
 from kft.recipe.schema import Recipe
 from kft.tasks.task import Task
@@ -17,9 +17,14 @@ from kft.train.micro_batch import Lengths
 UTILIZATION = {"cpu": 0.6, "cuda": 0.4}
 """Share of the peak of a large product that a step's products reach: on CPUs 0.5 to 0.8 was
 measured, on CUDA this is a guess."""
-BESIDE_PRODUCTS = 0.4
+BESIDE_PRODUCTS = 0.3
 """What a step does beside its products in half precision on a CPU takes so much of the time that
 the products would take in float32: measured with AMX, and right for avx512_bf16 alone."""
+STARTS_PER_LAYER = 47
+"""Small steps (:func:`kft.bench.small_step_seconds`) that starting a block's operations takes, once
+for each micro-batch: measured on CPUs with blocks of 256, whose products are over at once."""
+STARTS_PER_DOCUMENT = 6
+"""Likewise for each document of it, which is attended to by itself."""
 _SECONDS = 0.2  # for finding the peak
 
 
@@ -46,9 +51,12 @@ def expected_duration(
     task: Task,
     lengths: Lengths,
     epochs: float,
+    batches: int,
     device: torch.device,
 ) -> Duration | None:
-    """The FLOP of a run's products by what this device multiplies at best, measured on the spot.
+    """What a run's products take, and starting all that is done; both measured on the spot.
+
+    On a GPU what is started runs while more is started, so the longer of the two counts.
 
     Args:
         recipe: The recipe.
@@ -56,6 +64,7 @@ def expected_duration(
         task: Its task.
         lengths: Of the rows.
         epochs: Passes over them.
+        batches: Micro-batches of a pass.
         device: Where it will compute.
 
     Returns:
@@ -68,9 +77,14 @@ def expected_duration(
     tokens, targets = int(cut.tokens.sum()), int(cut.targets.sum())
     if not tokens:
         return None
-    flop = shapes_of(recipe, config, task).products.flop(tokens, targets)
+    shapes = shapes_of(recipe, config, task)
     speed = _expected_speed(device, compute_dtype(recipe.train.precision, device))
-    return Duration(tokens * speed / flop, epochs * flop / speed)
+    products = shapes.products.flop(tokens, targets) / speed
+    is_apart = shapes.unpadded and device.type == "cpu"
+    starts = STARTS_PER_LAYER * batches + STARTS_PER_DOCUMENT * is_apart * len(lengths.tokens)
+    starting = starts * config.get_text_config().num_hidden_layers * small_step_seconds()
+    seconds = products + starting if device.type == "cpu" else max(products, starting)
+    return Duration(tokens / seconds, epochs * seconds)
 
 
 def _expected_speed(device: torch.device, dtype: torch.dtype) -> float:

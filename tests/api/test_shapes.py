@@ -33,6 +33,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(memory, "held_bytes", lambda _: 400_000_000)
     monkeypatch.setattr(memory, "free_bytes", lambda _: 8_000_000_000)
     monkeypatch.setattr(duration, "matmul_peak", lambda *_: 1e9)
+    monkeypatch.setattr(duration, "small_step_seconds", lambda: 1e-4)
     return tmp_path / "cache" / "shapes"
 
 
