@@ -69,6 +69,7 @@ class Check:
             ``text``: column -> ``rows``, ``characters``, ``shares`` by script, ``faults``.
             ``labels``: ``counts``, ``held_out_counts``, ``rows`` (of training, with a label),
             ``majority_share``; absent without labels.
+            ``scores``: as :meth:`kft.data.score_spread.ScoreSpread.summary`; absent without scores.
         findings: What was noticed, the worst first.
         shown: The first rows as tokens, when they were asked for.
         fixed: The mended copy, when one was asked for.
@@ -234,6 +235,7 @@ def inspect(
         },
         "text": report.text,
         **({"labels": report.labels} if report.labels else {}),
+        **({"scores": report.scores} if report.scores else {}),
     }
     return sections, findings
 

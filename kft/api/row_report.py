@@ -14,6 +14,7 @@ from kft.data.duplicates import TextKeys
 from kft.data.health import TextHealth
 from kft.data.label_balance import LabelCounts
 from kft.data.record_store import identity
+from kft.data.score_spread import ScoreSpread
 from kft.errors import Finding, counted, share_of
 from kft.tasks.record import Record
 
@@ -37,6 +38,7 @@ class RowReport:
             the training rows), ``leaked_exactly``.
         text: As :meth:`kft.data.health.TextHealth.summary`.
         labels: As :meth:`kft.data.label_balance.LabelCounts.summary`; empty without labels.
+        scores: As :meth:`kft.data.score_spread.ScoreSpread.summary`; empty without scores.
         findings: The worst first.
         label_findings: What the labels' numbers show.
     """
@@ -44,6 +46,7 @@ class RowReport:
     rows: dict[str, Any]
     text: dict[str, Any]
     labels: dict[str, Any]
+    scores: dict[str, Any]
     findings: list[Finding]
     label_findings: list[Finding]
 
@@ -65,7 +68,7 @@ def report_on_rows(
         held_out_place: Place of a held-out row.
         labels: Names of the labels; empty where answers are no labels.
     """
-    health, counts = TextHealth(), LabelCounts(labels)
+    health, counts, scores = TextHealth(), LabelCounts(labels), ScoreSpread()
     numbers = {name: number for number, name in enumerate(labels)}
     trained, apart = TextKeys(), TextKeys()
     for records, keys in ((train, trained), (held_out, apart)):
@@ -74,6 +77,8 @@ def report_on_rows(
                 health.add(text, record.place, part)
             keys.add(content_of(record), record.label)
             is_apart = keys is apart
+            if not is_apart:
+                scores.add(record.value)
             if record.tags is not None or record.label_ids is not None:
                 tags = {numbers[tag] for tag in record.tags or () if tag in numbers}
                 own = tags.union(record.label_ids or ())
@@ -86,6 +91,7 @@ def report_on_rows(
         *_repeated_findings(trained, train_place),
         *_conflict_findings(trained, train_place),
         *_held_out_findings(trained, apart, train_place, held_out_place),
+        *scores.findings(train_place),
     ]
     rows = {
         "train": len(trained.exact),
@@ -101,6 +107,7 @@ def report_on_rows(
         rows,
         health.summary(),
         counts.summary() if labels else {},
+        scores.summary(),
         worst_first(findings),
         counts.findings() if labels else [],
     )

@@ -31,6 +31,8 @@ _MOST_LABELS, _TIMES, _LABEL_CHARACTERS = 30, 5, 30
 """Labels: so many at most, each so often on average, and so long."""
 _LABELLED = 300
 """Rows that accuracy is known to about five points by."""
+_MOSTLY = 0.9
+"""Of the cells that hold scores, where some hold something else."""
 _NUMBER = re.compile(r"[0-9]{1,6}(\.0+)?")
 
 
@@ -43,8 +45,10 @@ class Sample:
         named: Role -> column that the recipe must name, because the file's name is not usual.
         num_rows: Rows in the file.
         labels: Distinct labels, sorted; numbers as text.
-        labels_are_numbers: Their names stand nowhere in the file.
-        labels_are_scores: They are numbers that aren't all whole, so they have no names.
+        labels_are_numbers: Numbers from 0 on, whose names stand nowhere in the file; numbers that
+            begin elsewhere name themselves.
+        labels_are_scores: They are numbers that aren't all whole, so they have no names; what a
+            few cells hold instead is a mistake.
         usual_characters: Characters in a row, which 95 % of the rows don't pass.
         most_characters: Characters in the longest row.
         typos: Labels that may be another one, misspelt.
@@ -110,13 +114,15 @@ def look_at(
     if layout is None:
         raise DataError("The file has no rows", where=data)
     lengths.sort()
-    are_numbers = bool(labels) and all(_NUMBER.fullmatch(label) for label in labels)
-    are_scores = (
-        bool(labels) and not are_numbers and all(score(label) is not None for label in labels)
-    )
+    whole = sorted({int(float(label)) for label in labels if _NUMBER.fullmatch(label)})
+    are_all_whole = bool(labels) and all(_NUMBER.fullmatch(label) for label in labels)
+    are_numbers = are_all_whole and whole[0] == 0
+    are_scores = not are_all_whole and _are_scores(labels)
     names = [] if are_scores else sorted(labels)
     if are_numbers:
-        names = [str(number) for number in range(max(int(float(name)) for name in names) + 1)]
+        names = [str(number) for number in range(whole[-1] + 1)]
+    elif are_all_whole:  # names in the order of numbers would count from 0
+        names = [str(number) for number in whole]
     return Sample(
         layout=layout,
         named=named,
@@ -125,9 +131,16 @@ def look_at(
         labels_are_numbers=are_numbers,
         usual_characters=lengths[min(len(lengths) - 1, int(0.95 * len(lengths)))],
         most_characters=lengths[-1],
-        typos=() if are_numbers or are_scores else tuple(likely_typos(labels, places)),
+        typos=() if are_all_whole or are_scores else tuple(likely_typos(labels, places)),
         labels_are_scores=are_scores,
     )
+
+
+def _are_scores(labels: Counter[str]) -> bool:
+    """Whether nearly every cell holds a number, and not all of these are whole."""
+    numbers = {label: count for label, count in labels.items() if score(label) is not None}
+    has_parts = any(not _NUMBER.fullmatch(label) for label in numbers)
+    return has_parts and sum(numbers.values()) >= _MOSTLY * sum(labels.values())
 
 
 def _section(data: str, columns: Mapping[str, str]) -> DataSection:

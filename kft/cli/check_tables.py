@@ -24,6 +24,7 @@ _ASCII_BARS = ".:-=+*#@"
 _MARKS = ("⟦", "⟧", "┊")
 _ASCII_MARKS = ("[", "]", "|")
 _MOST_LABELS = 12
+_SPREAD = ("lowest", "median", "mean", "highest")
 _NARROWEST = 40
 
 Facts = Iterator[tuple[str, str]]
@@ -114,6 +115,7 @@ def _sections_text(
         "rows": _rows,
         "text": _text,
         "labels": _labels,
+        "scores": _scores,
         "tokens": partial(_tokens, bars=_ASCII_BARS if ascii_only else _BARS),
         "tokenizer": _tokenizer,
         "training": _training,
@@ -161,6 +163,11 @@ def _text(section: Mapping[str, Any]) -> Facts:
         shares = {name: share for name, share in facts["shares"].items() if share >= 0.0005}
         told = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
         yield column, f"{counted(facts['characters'], 'character')}: {told}"
+
+
+def _scores(section: Mapping[str, Any]) -> Facts:
+    spread = ", ".join(f"{name} {section[name]:.4g}" for name in _SPREAD)
+    yield "spread", f"{spread}; {section['distinct']:,} different ones"
 
 
 def _labels(section: Mapping[str, Any]) -> Facts:

@@ -163,7 +163,10 @@ class LabelCounts:
                     "warning",
                     f"No training row has the label {name_list(never)}: it can't be learned",
                     where="`data.labels`",
-                    hint="Take it out of `data.labels`, or add rows that have it.",
+                    hint="Labels that are numbers count from 0; where the file's begin at 1, "
+                    "write the numbers themselves into `data.labels`."
+                    if never == [self.names[0]] and len(self.names) > 2
+                    else "Take it out of `data.labels`, or add rows that have it.",
                 )
             )
         rare = [name for name, count in counts.items() if 0 < count < _RARE * total]

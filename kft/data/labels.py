@@ -12,6 +12,9 @@ from kft.errors import DataError, name_list
 
 LABELLED = ("classification", "pairs")
 LABELS_HINT = "Name them in the order of their numbers, such as `data.labels: [부정, 긍정]`."
+_FROM_ONE = (
+    "Where the file's begin at 1, they are their own names, such as `data.labels: ['1', '2']`."
+)
 _NUMBER = re.compile(r"([+-]?[0-9]{1,9})(\.0+)?")
 _SCORE = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _ENDED = re.compile(r"(.+)[-_]([BIES])")  # `PER-B`, Naver's spelling of `B-PER`
@@ -105,6 +108,8 @@ def label_index(value: Any, name: str, names: Sequence[str], place: str) -> int:
     number = label_number(value)
     if name in names:
         return names.index(name)
+    if number is not None and str(number) in names:
+        return names.index(str(number))
     if not names and score(value) is not None:
         raise DataError(
             f"Label `{value}` is a score, and a class is learned",
@@ -119,7 +124,9 @@ def label_index(value: Any, name: str, names: Sequence[str], place: str) -> int:
             f"Label `{value}` has no name",
             where=place,
             expected=f"0 to {len(names) - 1}: {name_list(names)}" if names else "its name",
-            hint=f"Labels count from 0. {LABELS_HINT}" if names else LABELS_HINT,
+            hint=f"Labels count from 0. {_FROM_ONE if number == len(names) else LABELS_HINT}"
+            if names
+            else LABELS_HINT,
         )
     meant = nearest_column(name, names)
     raise DataError(

@@ -142,6 +142,27 @@ def test_numbered_labels_are_found(tmp_path: Path) -> None:
     assert sample.eval_fraction == 0.34  # ten of thirty
 
 
+def labels_of(cells: list[str], tmp_path: Path) -> tuple[tuple[str, ...], bool, bool]:
+    rows = "".join(f"재미있는 영화 {n}\t{cell}\n" for n, cell in enumerate(cells))
+    (tmp_path / "rows.tsv").write_text("text\tlabel\n" + rows, encoding="utf-8")
+    sample = look_at(str(tmp_path / "rows.tsv"))
+    return sample.labels, sample.labels_are_numbers, sample.labels_are_scores
+
+
+def test_stars_name_themselves(tmp_path: Path) -> None:
+    assert labels_of(list("12345") * 6, tmp_path) == (("1", "2", "3", "4", "5"), False, False)
+    assert labels_of(["2.0", "1.0", "10"] * 9, tmp_path) == (("1", "2", "10"), False, False)
+    assert labels_of(list("02") * 9, tmp_path) == (("0", "1", "2"), True, False)
+
+
+def test_a_bad_cell_makes_no_classes_of_scores(tmp_path: Path) -> None:
+    scores = ["0.0", "1.5", "3.75", "5", "2"] * 10
+    assert labels_of(scores, tmp_path) == ((), False, True)
+    assert labels_of([*scores, "3,5", "five"], tmp_path) == ((), False, True)
+    assert labels_of([*scores, *(["모름"] * 9)], tmp_path)[2] is False  # a sixth is no mistake
+    assert labels_of([*(["1", "2"] * 20), "five"], tmp_path)[2] is False  # whole numbers are names
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [

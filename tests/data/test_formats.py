@@ -287,7 +287,7 @@ def test_labels(cell: Any, index: int) -> None:
     assert record.label == index
 
 
-@pytest.mark.parametrize("cell", [1, "1", 1.0])
+@pytest.mark.parametrize("cell", [1, "1", 1.0, "1.0", " 1.00"])
 def test_labels_whose_names_are_numbers(cell: Any) -> None:
     (record,) = read({"text": "가", "label": cell}, labels=["1", "2"])
     assert isinstance(record, Record)
@@ -297,7 +297,8 @@ def test_labels_whose_names_are_numbers(cell: Any) -> None:
 @pytest.mark.parametrize(
     ("cell", "labels", "what", "hint"),
     [
-        (2, NAMES, "Label `2` has no name", "Labels count from 0. Name them"),
+        (2, NAMES, "Label `2` has no name", "Labels count from 0. Where the file's begin at 1"),
+        (3, NAMES, "Label `3` has no name", "Labels count from 0. Name them"),
         ("-1", NAMES, "Label `-1` has no name", "Labels count from 0. Name them"),
         ("9" * 400, NAMES, f"Unknown label `{'9' * 400}`", CORRECT),
         ("긍정적", NAMES, "Unknown label `긍정적`", "Did you mean `긍정`?"),
