@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kft.api.merge import export_dtype, load_trained
-from kft.api.opened import run_recipe
+from kft.api.opened import is_run, run_recipe
 from kft.errors import UsageError
 from kft.export.rounding import rounding_limits
 from kft.export.verify import verify_folder
@@ -32,6 +32,9 @@ def verify(run: str, model: str) -> dict[str, Any]:
             f"There is no model in `{model}`",
             where=model,
             expected="a folder with `config.json`, such as a run's `merged/`",
+            hint=f"`kft verify {Path(run).parent}` takes the run itself."
+            if is_run(Path(run).absolute().parent)
+            else None,
         )
     recipe = run_recipe(Path(run))
     if recipe.adapter.method == "full":

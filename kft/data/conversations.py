@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kft.errors import DataError, name_list
+from kft.errors import DataError, name_list, nearest_name
 
 ROLES = {
     "system": "system",
@@ -70,6 +70,7 @@ def _role_and_content(turn: Any, number: int, place: str) -> tuple[str, Any]:
                     f"Turn {number} has the unknown role {shown(turn[role_key])}",
                     where=place,
                     expected=f"one of {name_list(list(ROLES), 9)}",
+                    hint=_meant(turn[role_key], list(ROLES)),
                 )
             if turn.get("tool_calls") or turn.get("function_call"):
                 raise DataError(
@@ -83,7 +84,24 @@ def _role_and_content(turn: Any, number: int, place: str) -> tuple[str, Any]:
         f"Turn {number} is not a role and its content, got {shown(turn)}",
         where=place,
         expected='`{"role": ..., "content": ...}` or `{"from": ..., "value": ...}`',
+        hint=_misspelt(turn),
     )
+
+
+def _misspelt(turn: Any) -> str | None:
+    """Which key of a turn was probably meant, where it has the other one of a spelling."""
+    keys = list(turn) if isinstance(turn, dict) else []
+    for names in _SPELLINGS:
+        missing = [name for name in names if name not in keys]
+        others = [str(key) for key in keys if key not in names]
+        if len(missing) == 1 and nearest_name(missing[0], others):
+            return f"Did you mean `{missing[0]}` by `{nearest_name(missing[0], others)}`?"
+    return None
+
+
+def _meant(word: Any, names: Sequence[str]) -> str | None:
+    meant = nearest_name(str(word).strip().lower(), names)
+    return f"Did you mean `{meant}`?" if meant else None
 
 
 def _joined(content: Any) -> Any:

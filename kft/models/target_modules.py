@@ -144,18 +144,22 @@ def _regular_expression(pattern: str) -> re.Pattern[str]:
 
 
 _SAME_PART = (
+    {"q_proj", "query"},
+    {"k_proj", "key"},
+    {"v_proj", "value"},
     {"q_proj", "k_proj", "v_proj", "qkv_proj", "query", "key", "value"}
     | {"query_key_value", "c_attn", "in_proj", "Wqkv"},
     {"gate_proj", "up_proj", "gate_up_proj", "c_fc", "fc1", "fc_in", "dense_h_to_4h"},
     {"down_proj", "fc2", "fc_out", "dense_4h_to_h"},
 )
-"""Names that families give to one part: attention's inputs, the FFNN's way out, and back."""
+"""Names that families give to one part, the closest first: attention's inputs, the FFNN's way out,
+and back."""
 
 
 def _no_such_module(model: Any, target: str, layers: dict[str, nn.Module]) -> ModelError:
     ends = sorted({name.rsplit(".", 1)[-1] for name in layers})
-    same = next((part for part in _SAME_PART if target in part), set())
-    nearest = next((end for end in ends if end in same), None) or nearest_name(target, ends)
+    same = (end for part in _SAME_PART if target in part for end in ends if end in part)
+    nearest = next(same, None) or nearest_name(target, ends)
     return ModelError(
         f"No layer of `{model.config.model_type}` matches `{target}`",
         where="`adapter.target_modules`",

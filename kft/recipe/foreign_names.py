@@ -216,6 +216,13 @@ FOREIGN_VALUES = {
 }
 
 
+ROW_LIMITS = dict.fromkeys(
+    ("max_rows", "max_samples", "max_train_samples", "num_rows", "limit"),
+    "Every row of the files is read; `train.max_steps` ends a run sooner.",
+)
+"""What would read a part of the training rows, for which there is no key -> the hint."""
+
+
 def meant_choice(word: str, choices: Sequence[str]) -> str | None:
     """The choice that another toolkit's word, or a misspelt one, was probably meant to be.
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from kft.errors import RecipeError, name_list, nearest_name
 from kft.recipe.core_yaml import as_typed, plain_number, printable
 from kft.recipe.document import Document
-from kft.recipe.foreign_names import FOREIGN_KEYS, FOREIGN_VALUES, meant_choice
+from kft.recipe.foreign_names import FOREIGN_KEYS, FOREIGN_VALUES, ROW_LIMITS, meant_choice
 from kft.recipe.keys import (
     Form,
     Key,
@@ -226,6 +226,8 @@ def _key_hint(section: str, name: str, value: Any) -> str | None:
     here = [own for own in names_in(section) if own == word]
     elsewhere = [path for path, own in paths.items() if own == word]
     elsewhere += [own for own in section_names() if own == word]
+    if section == "data" and word in ROW_LIMITS:
+        return ROW_LIMITS[word]
     if word == "data" and isinstance(value, str):
         elsewhere = ["data.train"]
     foreign = [FOREIGN_KEYS[word]] if word in FOREIGN_KEYS else []

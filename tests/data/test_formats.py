@@ -374,6 +374,21 @@ def test_wrong_conversations(turns: Any, what: str) -> None:
     assert (error.where, error.expected is not None) == ("rows.jsonl:2", True)
 
 
+@pytest.mark.parametrize(
+    ("turn", "hint"),
+    [
+        ({"role": "asistant", "content": "1"}, "Did you mean `assistant`?"),
+        ({"role": "User", "content": "1"}, "Did you mean `user`?"),
+        ({"role": "user", "contnt": "1"}, "Did you mean `content` by `contnt`?"),
+        ({"form": "human", "value": "1"}, "Did you mean `from` by `form`?"),
+        ({"role": "r2d2", "content": "1"}, None),
+        ({"x": 1}, None),
+    ],
+)
+def test_a_misspelt_turn_is_understood(turn: Any, hint: str | None) -> None:
+    assert error_of({"messages": TURNS}, {"messages": [turn]}).hint == hint
+
+
 @pytest.mark.parametrize("empty", [None, "", "  \n", float("nan"), "\u3000"])
 @pytest.mark.parametrize(
     "row",

@@ -73,7 +73,13 @@ def test_an_unknown_module_is_answered_with_the_names_there_are(tiny_gpt: Path) 
 
 @pytest.mark.parametrize(
     ("family", "target", "meant"),
-    [("tiny_gpt", "q_proj", "c_attn"), ("tiny_llama", "c_fc", "gate_proj")],
+    [
+        ("tiny_gpt", "q_proj", "c_attn"),
+        ("tiny_llama", "c_fc", "gate_proj"),
+        ("tiny_bert", "q_proj", "query"),
+        ("tiny_bert", "v_proj", "value"),
+        ("tiny_llama", "key", "k_proj"),
+    ],
 )
 def test_the_name_of_another_family_is_understood(
     family: str, target: str, meant: str, request: pytest.FixtureRequest
