@@ -110,6 +110,7 @@ def test_a_4_bit_weight_counts_as_its_elements(tiny_llama: Path) -> None:
     )
 
 
+@pytest.mark.usefixtures("slices_logits")
 def test_positions_without_a_target_never_reach_the_head(tiny_llama: Path) -> None:
     model = load(tiny_llama)
     assert keeps_positions(model)
@@ -129,6 +130,7 @@ def test_positions_without_a_target_never_reach_the_head(tiny_llama: Path) -> No
     assert seen[1] == torch.Size([2, 5])
 
 
+@pytest.mark.usefixtures("slices_logits")
 def test_padding_changes_no_row(tiny_gpt: Path) -> None:
     module = CausalLM().with_loss(load(tiny_gpt), logits_from="positions")
     examples = [

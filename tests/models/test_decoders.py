@@ -98,6 +98,7 @@ def test_a_cache_and_the_other_rows_change_no_token(
     assert greedy[4:] == together[0]
 
 
+@pytest.mark.usefixtures("slices_logits")
 def test_the_head_of_the_masked_language_model_is_kept(tiny_bert: Path) -> None:
     model, new, _ = load_model_with_head(
         ModelSection(name_or_path=str(tiny_bert)),

@@ -93,6 +93,7 @@ def test_the_head_is_cut_off_where_that_changes_nothing(folder: Path) -> None:
     assert logits_from(load(folder), fast=False) in ("positions", "everywhere")
 
 
+@pytest.mark.usefixtures("slices_logits")
 def test_a_head_that_caps_its_logits_is_not_cut_off() -> None:
     config = transformers.Gemma2Config(
         vocab_size=50, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
