@@ -13,15 +13,20 @@ REMARKS = (
     "left apart is apart by more for two steps; before it the two sides are within 0.02.",
     "- An idle machine: these are shared with others' work, and a product takes up to twice as long in one minute as in the "
     "next, for either side. So ratios are those of pairs, with their range; kft's and the peers' own numbers vary more.",
-    "- A large share of the peak in bfloat16: with AMX a large product runs at 2 TFLOP/s, eight times float32. Products of these "
-    "shapes reach 0.6 to 1.8 of them, and half of a step is no product: GELU, softmax, layer norms, the update's addition.",
+    "- A large share of the peak in bfloat16: with AMX a large product runs at 0.9 to 2.4 TFLOP/s, from one second to the next, and "
+    "the best of a second counts. A step's products reach 0.7 to 0.9 of what is there in its minute; two fifths of it are no "
+    "product: GELU, softmax, layer norms, attention over short documents.",
+    "- Six tenths of the peers' memory in float32: they run best a row at a time there, and kft with eight at once, as its recipe says. "
+    "A row at a time (`train.per_device_train_batch_size=1`, `train.gradient_accumulation_steps=8`) kft takes 322 tokens/s and 1,253 MiB "
+    "on KoGPT2's shape, 0.72 of TRL's; the weights and the libraries alone would be 0.52 of that.",
     "- More than about 2.5 times these peers in float32: their products alone take two fifths of their time, and nobody's are "
     "faster. The share of the peak above says what is left to gain.",
     "- bfloat16 where the processor doesn't multiply it: it takes many times as long as float32 there, for either side. kft takes "
     "float32 there by itself; of TRL, whose default is bfloat16, four steps of KLUE-BERT had not ended after five minutes.",
     "- LLaMA-Factory writes the same texts through a template of its own, so a few tokens and the losses differ; it also draws "
     "its adapter from another random state.",
-    "- A GPU: none was at hand for these. `benchmarks/gpu.py` runs there.",
+    "- A GPU: none was at hand for these. `benchmarks/gpu.py` runs there, with TRL, transformers' Trainer and Unsloth beside kft where "
+    "they are installed; so far it has been run on a CPU alone, with one small block of each shape (`--tiny`).",
 )
 
 
