@@ -280,7 +280,14 @@ def test_finetune_prints_the_run_folder(
     words = ["finetune", str(recipe), "adapter.r=16", "train.logging_steps=3", "--resume"]
     assert run_words(words) == 0
     assert seen == {"r": 16, "steps": 3, "resume": True}
-    assert capsys.readouterr() == ("runs/one\n", "starting\ntraining\na library talks\n")
+    out, err = capsys.readouterr()
+    assert out == "runs/one\n"
+    begins, _, rest = err.partition("\n")
+    assert begins == "starting"
+    assert "holds no run to go on with" in rest
+    assert rest.endswith("training\na library talks\n")
+    assert run_words(words[:-1]) == 0
+    assert capsys.readouterr().err == "starting\ntraining\na library talks\n"
 
 
 def test_finetune_prints_the_result_as_json(

@@ -25,9 +25,14 @@ class Begun:
     ranks: int | None = None
 
 
+def has_begun(folder: Path) -> bool:
+    """Whether a run stands in a folder that could go on."""
+    return (folder / _ENVIRONMENT).is_file()
+
+
 def begun(folder: Path) -> Begun:
     """Read it from a run folder."""
-    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    environment = json.loads((folder / _ENVIRONMENT).read_text(encoding="utf-8"))
     rows = environment["auto"].get("train.per_device_train_batch_size")
     made = folder / MADE_TOKENIZER
     return Begun(
@@ -38,4 +43,5 @@ def begun(folder: Path) -> Begun:
 
 
 MADE_TOKENIZER = "tokenizer"
+_ENVIRONMENT = "environment.json"
 """Folder in the run's, with ``model.tokenizer: train``."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from accelerate.utils import set_seed
 
 from kft.api.before_after import choose_rows, look_at
-from kft.api.begun import MADE_TOKENIZER, Begun, begun
+from kft.api.begun import MADE_TOKENIZER, Begun, begun, has_begun
 from kft.api.concluding import conclude
 from kft.api.connecting import connect
 from kft.api.launched import repeats_another
@@ -30,7 +30,7 @@ from kft.api.stepping import Steps
 from kft.api.token_report import step_findings
 from kft.api.training import idle_ranks, prepare_training, train_and_save
 from kft.api.watching import Watch
-from kft.errors import Finding, KftError, UsageError
+from kft.errors import KftError, UsageError
 from kft.recipe.schema import Recipe
 from kft.train.allocator import return_freed_memory
 from kft.train.checkpoint import put_back, read_checkpoint
@@ -67,7 +67,7 @@ def run_steps(
     observer = observer if ranks.is_main else Silent()
     lock = RunLock(folder)
     try:
-        goes_on = ranks.together(lambda: _begin(recipe, lock, ranks, observer, resume=resume))
+        goes_on = ranks.together(lambda: _begin(recipe, lock, ranks, resume=resume))
         yield from _run_steps(recipe, lock, observer, ranks, goes_on=goes_on, resume=resume)
         if ranks.is_main:
             for left in folder.glob("error*.txt"):
@@ -92,11 +92,9 @@ def run_steps(
         return_freed_memory()
 
 
-def _begin(
-    recipe: Recipe, lock: RunLock, ranks: Ranks, observer: Observer, *, resume: bool
-) -> bool:
+def _begin(recipe: Recipe, lock: RunLock, ranks: Ranks, *, resume: bool) -> bool:
     """See that the run folder can be written; whether a run in it goes on."""
-    goes_on = resume and (lock.path.parent / "environment.json").is_file()
+    goes_on = resume and has_begun(lock.path.parent)
     if len({*ranks.every(goes_on)}) > 1:
         raise UsageError(
             "The run folder isn't the same on all ranks",
@@ -105,9 +103,6 @@ def _begin(
         )
     if not goes_on:
         free_folder(recipe.output_dir, resumed=resume)
-        if resume:
-            what = f"`{recipe.output_dir}` holds no run to go on with: one is begun there"
-            observer.finding(Finding("note", what))
     elif ranks.is_main:
         lock.take()
     return goes_on

@@ -10,6 +10,7 @@ import contextlib
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -18,7 +19,7 @@ from kft import __version__
 from kft.api.launched import launched_rank
 from kft.cli.launch import observer_of, recipe_of, require_one_process
 from kft.cli.messages import AtLeast, as_json, error_text, tell, wants_color
-from kft.errors import RecipeError, UsageError
+from kft.errors import Finding, RecipeError, UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -85,8 +86,13 @@ def finetune(recipe: str, overrides: Sequence[str], resume: bool, wants_json: bo
     observer = observer_of(settings)
     with contextlib.redirect_stdout(sys.stderr), contextlib.closing(observer):
         observer.stage("starting")
+        from kft.api.begun import has_begun
         from kft.api.finetune import finetune as run_recipe
 
+        folder = Path(settings.output_dir)
+        if resume and not has_begun(folder) and not launched_rank():
+            what = f"`{folder}` holds no run to go on with: one is begun there"
+            observer.finding(Finding("note", what))
         run = run_recipe(settings, observer=observer, resume=resume)
     if not launched_rank():
         click.echo(as_json(run.result) if wants_json else run.folder)
