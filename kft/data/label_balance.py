@@ -63,7 +63,8 @@ class LikelyTypo:
 def likely_typos(counts: Mapping[str, int], places: Mapping[str, str]) -> list[LikelyTypo]:
     """The labels of one or two rows that are nearly spelled as a frequent one, in order.
 
-    Case doesn't tell two spellings apart, and digits do: `2점` is no typo of `1점`.
+    Case doesn't tell two spellings apart, and digits do: `2점` is no typo of `1점`. Where nothing
+    but case differs, the rarer one is named however often it occurs.
 
     Args:
         counts: Label -> rows that have it.
@@ -74,9 +75,10 @@ def likely_typos(counts: Mapping[str, int], places: Mapping[str, str]) -> list[L
         >>> [(typo.label, typo.meant, typo.place) for typo in found]
         [('긍종', '긍정', 'rows.csv:7')]
     """
-    rare = [label for label, count in counts.items() if 0 < count <= _SLIPS]
+    found = _other_cases(counts, places)
+    known = {typo.label for typo in found}
+    rare = [label for label, count in counts.items() if 0 < count <= _SLIPS and label not in known]
     frequent = [label for label, count in counts.items() if count >= _TIMES]
-    found = []
     for label in rare if len(rare) <= _MOST_SLIPS else []:
         near = [name for name in frequent if counts[name] >= _TIMES * counts[label]]
         meant = max(near, key=lambda name: _likeness(label, name), default=None)
@@ -84,6 +86,20 @@ def likely_typos(counts: Mapping[str, int], places: Mapping[str, str]) -> list[L
             place = places.get(label, "")
             found.append(LikelyTypo(label, counts[label], meant, counts[meant], place))
     return found
+
+
+def _other_cases(counts: Mapping[str, int], places: Mapping[str, str]) -> list[LikelyTypo]:
+    """Every label but the most frequent of those that only case tells apart."""
+    most: dict[str, str] = {}
+    for label, count in counts.items():
+        usual = most.setdefault(label.casefold(), label)
+        if count > counts[usual]:
+            most[label.casefold()] = label
+    return [
+        LikelyTypo(label, count, meant, counts[meant], places.get(label, ""))
+        for label, count in counts.items()
+        if count and (meant := most[label.casefold()]) != label
+    ]
 
 
 def _likeness(one: str, other: str) -> float:

@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 
+from kft.data.conversations import shown
 from kft.data.encodings import open_text
 from kft.data.row import Row
 from kft.data.sources import DataFile
@@ -166,8 +167,9 @@ def _sentence_rows(file: DataFile) -> Iterator[Row]:
         else:
             token, tab, tag = line.partition("\t")
             if not tab or not _TAG.fullmatch(tag):
+                written = shown(line.replace("\t", "\\t"))
                 raise DataError(
-                    "The line isn't a token and its tag",
+                    f"The line isn't a token and its tag, got {written}",
                     where=place,
                     expected="a token, a tab and a tag such as `O`, `B-PS` or `I-PS`",
                 )

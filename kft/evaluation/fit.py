@@ -178,7 +178,8 @@ def _unlearnt(scores: Sequence[ScoreGap], best_step: int | None) -> Verdict | No
 
 def _too_few(num: int, best_step: int | None) -> Verdict:
     if num == 0:
-        return Verdict("not enough evaluations", "There is no evaluation loss to judge by.", None)
+        none = "No evaluation was made while training: `evaluate.eval_steps` sets how often."
+        return Verdict("not enough evaluations", none, None)
     few = f"{num} evaluations show no curve; {FEWEST_EVALUATIONS} are needed."
     if num == 1:
         few = f"One evaluation shows no curve; {FEWEST_EVALUATIONS} are needed."

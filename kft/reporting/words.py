@@ -159,7 +159,10 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "Evaluations while training: {evaluations}; a curve needs {needed}. "
         "`evaluate.eval_steps` sets how often.",
     ),
-    "none": ("판단할 평가 손실이 없습니다.", "There is no evaluation loss to judge by."),
+    "none": (
+        "학습 중 평가를 하지 않았습니다. `evaluate.eval_steps`로 정합니다.",
+        "No evaluation was made while training: `evaluate.eval_steps` sets how often.",
+    ),
     "training rows": (
         "학습 행 {rows}개에서는 손실이 {train}, 따로 둔 행에서는 {held_out}입니다.",
         "The loss is {train} on {rows} training rows and {held_out} on held-out rows.",

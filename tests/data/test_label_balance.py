@@ -98,4 +98,6 @@ def test_what_is_a_label_of_its_own_is_no_typo() -> None:
     assert typos(긍정=9, 긍종=1) == []
     assert typos(점1=200, 점2=1) == []
     assert typos(positive=30, Positive=2, positve=1, negative=1) == ["Positive", "positve"]
+    assert typos(positive=30, Positive=25, negative=9) == ["Positive"]  # whatever their numbers
+    assert typos(a=3, A=3, 가=5) == ["A"]
     assert typos(긍정=900, **{f"긍정{'가나다라마바사'[n % 7]}{n}": 1 for n in range(60)}) == []

@@ -133,9 +133,13 @@ def test_a_sentence_and_its_tags_a_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "line", "what"),
     [
-        ("서\tB-LC\n울\tI-LC\n에 간다\n", 3, "The line isn't a token and its tag"),
-        ("서\tB-LC\n울\tI-LC\n에\t장소\n", 3, "The line isn't a token and its tag"),
-        ("## ner\n서\n", 2, "The line isn't a token and its tag"),
+        ("서\tB-LC\n울\tI-LC\n에 간다\n", 3, "The line isn't a token and its tag, got `에 간다`"),
+        (
+            "서\tB-LC\n울\tI-LC\n에\t장소\n",
+            3,
+            "The line isn't a token and its tag, got `에\\t장소`",
+        ),
+        ("## ner\n서\n", 2, "The line isn't a token and its tag, got `서`"),
         ("박 씨\tPER-B O\n네 네\tO O\n서울 에\tO\n", 3, "The tags don't match the words"),
     ],
 )
