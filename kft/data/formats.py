@@ -243,6 +243,7 @@ class RecordReader:
                 f"`{self._layout.columns.get('label', 'label')}` is no number, got {shown(value)}",
                 where=row.place,
                 expected="a score such as `3.5`",
+                hint=_score_hint(value),
             )
         return number
 
@@ -250,6 +251,14 @@ class RecordReader:
         if isinstance(value, str):
             return tag_name(self._clean(value, row, "tags").strip())
         return self._labels[label_index(value, str(value), self._labels, row.place)]
+
+
+def _score_hint(value: Any) -> str | None:
+    point = str(value).strip().replace(",", ".")
+    if score(point) is not None:
+        return f"Write `{point}`: the decimal sign is a point."
+    words = isinstance(value, str)
+    return "`task: sequence_classification` learns labels that are words." if words else None
 
 
 def _turn(speaker: str, content: str) -> Message:

@@ -108,14 +108,12 @@ def label_index(value: Any, name: str, names: Sequence[str], place: str) -> int:
     number = label_number(value)
     if name in names:
         return names.index(name)
-    if number is not None and str(number) in names:
-        return names.index(str(number))
     if not names and score(value) is not None:
         raise DataError(
             f"Label `{value}` is a score, and a class is learned",
             where=place,
             expected="labels with names, or a task that learns scores",
-            hint=LABELS_HINT,
+            hint="`task: sequence_regression` learns scores.",
         )
     if number is not None and 0 <= number < len(names):
         return number

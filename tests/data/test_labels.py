@@ -75,9 +75,24 @@ def test_what_is_no_score(cell: Any) -> None:
     assert caught.value.where == "a.jsonl:1"
 
 
+@pytest.mark.parametrize(
+    ("cell", "hint"),
+    [
+        ("3,5", "Write `3.5`: the decimal sign is a point."),
+        ("긍정", "`task: sequence_classification` learns labels that are words."),
+        ([1], None),
+    ],
+)
+def test_what_was_meant_by_what_is_no_score(cell: Any, hint: str | None) -> None:
+    with pytest.raises(DataError, match="is no number, got") as caught:
+        read([{"sentence1": "가", "sentence2": "나", "score": cell}], "value")
+    assert caught.value.hint == hint
+
+
 def test_a_score_is_no_class() -> None:
-    with pytest.raises(DataError, match=r"Label `3.5` is a score, and a class is learned"):
+    with pytest.raises(DataError, match=r"Label `3.5` is a score, and a class is learned") as told:
         read([{"sentence1": "가", "sentence2": "나", "score": 3.5}], "class")
+    assert told.value.hint == "`task: sequence_regression` learns scores."
 
 
 def test_nested_labels() -> None:
