@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -174,7 +174,9 @@ def check(
     shown = [shown_row(documents, tokenizer, kind, records.labels) for documents in first]
     return Check(
         {"model": model, **sections},
-        worst_first([*prepared.findings, *findings, *place]),
+        worst_first(
+            [*prepared.findings, *findings, *place, *_task_findings(recipe, config, records)]
+        ),
         shown,
         fixed,
     )
@@ -268,6 +270,18 @@ def _encoding(file: DataFile | None) -> str | None:
     if file is None or file.suffix not in _TEXT_SUFFIXES:
         return None
     return text_encoding(file)
+
+
+def _task_findings(recipe: Recipe, config: Any, records: Records) -> Iterator[Finding]:
+    """A note where an encoder is to write labels that it could tell apart."""
+    is_encoder = any("ForMaskedLM" in name for name in config.architectures or ())
+    if recipe.task == "causal_lm" and records.labels and is_encoder:
+        yield Finding(
+            "note",
+            f"`{config.model_type}` learns to write the labels as answers, and keeps no head",
+            where="`task`",
+            hint="`task=sequence_classification` trains a head that tells them apart.",
+        )
 
 
 def _place_findings(folder: Path) -> Iterable[Finding]:

@@ -48,6 +48,21 @@ def lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
+def test_an_encoder_that_is_to_write_labels_is_told_of_its_head(
+    recipe_file: RecipeFile, tiny_bert: Path, tiny_gpt: Path, korean_rows: list[dict[str, str]]
+) -> None:
+    texts = [row["completion"] for row in korean_rows]
+    rows = [{"text": text, "label": ("가", "나")[number % 2]} for number, text in enumerate(texts)]
+
+    def is_told(folder: Path, **keys: Any) -> bool:
+        found = kft.check(recipe_file(folder, rows, keys)).findings
+        return any("learns to write the labels" in one.what for one in found)
+
+    assert is_told(tiny_bert)
+    assert not is_told(tiny_bert, task="sequence_classification")
+    assert not is_told(tiny_gpt)
+
+
 def test_sections_and_json(
     recipe_file: RecipeFile, tiny_gpt: Path, korean_rows: list[dict[str, str]]
 ) -> None:
