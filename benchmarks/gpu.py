@@ -31,6 +31,8 @@ from typing import Any
 import torch
 from gpu_workloads import SHAPES, WORK, make_checkpoint, make_recipe
 
+from kft.models.precision import compute_dtype, dtype_name
+
 _GOALS = {"utilization": 0.45, "against TRL": 1.5, "12.8B under": 12e9}
 
 
@@ -118,7 +120,8 @@ def measure_kft(folder: Path, options: Any, deadline: Deadline, results: dict[st
             continue
         if not (folder / shape).is_dir():
             make_checkpoint(folder / shape, shape, tiny=options.tiny)
-        place = make_recipe(folder, name, options.steps + 1, tiny=options.tiny)
+        steps = options.steps + 1
+        place = make_recipe(folder, name, steps, options.precision, tiny=options.tiny)
         found = by_kft(place, options.steps, deadline)
         results["work"][name] = {"kft": found}
         write(results, options.out)
@@ -133,7 +136,8 @@ def measure_peers(folder: Path, options: Any, deadline: Deadline, results: dict[
         installed = {"trl": ["trl", "datasets"], "trainer": ["datasets"]}.get(work.peer or "", [])
         missing = [one for one in installed if not find_spec(one)]
         for number, (label, settings) in enumerate(work.grid.items()):
-            if work.peer and not missing:
+            if work.peer and not missing:  # their base in the precision that kft's has
+                settings = {"model_dtype": options.precision, **settings}
                 turns.append((number, name, work.peer, settings, label))
         if work.has_unsloth and find_spec("unsloth"):
             turns.append((0, name, "unsloth", {}, "Unsloth, its defaults"))
@@ -203,6 +207,8 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
     deadline = Deadline(options.minutes)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    options.precision = dtype_name(compute_dtype("auto", device))
     if not options.tiny and not torch.cuda.is_available():
         raise SystemExit("There is no CUDA device; `--tiny` tries the script on a CPU.")
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"

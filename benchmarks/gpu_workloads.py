@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 
-from kft.models.precision import compute_dtype, dtype_name
-
 TOKENIZER = "data/checkpoints/ko-gpt-mini"
 
 
@@ -171,7 +169,7 @@ def _rows(path: Path, number: int, *, labelled: bool) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def make_recipe(folder: Path, name: str, steps: int, *, tiny: bool) -> Path:
+def make_recipe(folder: Path, name: str, steps: int, precision: str, *, tiny: bool) -> Path:
     """The folder of a work, with the recipe that both sides follow and its rows."""
     work = WORK[name]
     labelled = is_labelled(work.shape)
@@ -179,7 +177,6 @@ def make_recipe(folder: Path, name: str, steps: int, *, tiny: bool) -> Path:
     place = folder / name
     place.mkdir()
     _rows(place / "rows.jsonl", batch * steps, labelled=labelled)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     values: dict[str, Any] = {
         "model": {"name_or_path": str(folder / work.shape)},
         "adapter": {"r": 16, "lora_alpha": 32},
@@ -193,7 +190,7 @@ def make_recipe(folder: Path, name: str, steps: int, *, tiny: bool) -> Path:
         },
         "train": {
             "max_steps": steps, "per_device_train_batch_size": batch, "save_steps": None,
-            "precision": dtype_name(compute_dtype("auto", device)),
+            "precision": precision,
             "lr_scheduler_type": "constant", "warmup_ratio": 0.0,
         },
         "evaluate": {"generate": 0},

@@ -165,27 +165,37 @@ def arguments(recipe: Any, settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def run_trl(work: Path, settings: dict[str, Any], warm_up: int) -> dict[str, Any]:
-    """TRL's SFTTrainer."""
+def sft(
+    recipe: Any, model: Any, tokenizer: Any, examples: list[Any], settings: dict[str, Any]
+) -> Watch:
+    """Train by TRL's SFTTrainer, watched."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    recipe, tokenizer, examples = examples_in_order(work)
-    rows = [{"input_ids": one.input_ids, "labels": one.labels} for one in examples]
-    dtype = settings.pop("model_dtype", "float32")
     watch = Watch()
     trainer = SFTTrainer(
-        model=adapted(recipe, "AutoModelForCausalLM", recipe.adapter.method == "qlora", dtype),
+        model=model,
         args=SFTConfig(
             dataset_kwargs={"skip_prepare_dataset": True},
             **arguments(recipe, {"max_length": recipe.data.max_length, **settings}),
         ),
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=Dataset.from_list(
+            [{"input_ids": one.input_ids, "labels": one.labels} for one in examples]
+        ),
         processing_class=tokenizer,
         callbacks=[watch.callback],
     )
     trainer.train()
-    return watch.measured(examples, warm_up)
+    return watch
+
+
+def run_trl(work: Path, settings: dict[str, Any], warm_up: int) -> dict[str, Any]:
+    """TRL's SFTTrainer."""
+    recipe, tokenizer, examples = examples_in_order(work)
+    dtype = settings.pop("model_dtype", "float32")
+    is_quantized = recipe.adapter.method == "qlora"
+    model = adapted(recipe, "AutoModelForCausalLM", is_quantized, dtype)
+    return sft(recipe, model, tokenizer, examples, settings).measured(examples, warm_up)
 
 
 def run_trainer(work: Path, settings: dict[str, Any], warm_up: int) -> dict[str, Any]:
@@ -209,10 +219,8 @@ def run_trainer(work: Path, settings: dict[str, Any], warm_up: int) -> dict[str,
 
 
 def run_unsloth(work: Path, settings: dict[str, Any], warm_up: int) -> dict[str, Any]:
-    """Unsloth's model under TRL's SFTTrainer; it has to be loaded before both."""
-    from unsloth import FastLanguageModel  # isort: skip
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    """Unsloth's model under TRL's SFTTrainer; it has to be loaded before that."""
+    from unsloth import FastLanguageModel
 
     recipe, tokenizer, examples = examples_in_order(work)
     model, _ = FastLanguageModel.from_pretrained(
@@ -229,21 +237,7 @@ def run_unsloth(work: Path, settings: dict[str, Any], warm_up: int) -> dict[str,
         use_gradient_checkpointing="unsloth",
         random_state=recipe.train.seed,
     )
-    watch = Watch()
-    trainer = SFTTrainer(
-        model=model,
-        args=SFTConfig(
-            dataset_kwargs={"skip_prepare_dataset": True},
-            **arguments(recipe, {"max_length": recipe.data.max_length, **settings}),
-        ),
-        train_dataset=Dataset.from_list(
-            [{"input_ids": one.input_ids, "labels": one.labels} for one in examples]
-        ),
-        processing_class=tokenizer,
-        callbacks=[watch.callback],
-    )
-    trainer.train()
-    return watch.measured(examples, warm_up)
+    return sft(recipe, model, tokenizer, examples, settings).measured(examples, warm_up)
 
 
 SIDES = {"kft": run_kft, "trl": run_trl, "trainer": run_trainer, "unsloth": run_unsloth}
