@@ -162,7 +162,7 @@ def check(
     sections, findings = inspect(recipe, records, prepared, tokenizer, rows)
     steps = sections["training"]
     epochs = steps["total_steps"] / steps["steps_per_epoch"]
-    batches = steps["steps_per_epoch"] * steps["micro_batches_per_step"]
+    batches = steps["micro_batches_per_epoch"]
     duration = expected_duration(recipe, config, task, lengths, epochs, batches, device)
     if duration is not None:
         steps |= duration.as_dict()

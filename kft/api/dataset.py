@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from kft.api.encoding import Encoding, joined_findings
@@ -156,6 +157,8 @@ def verification_examples(
 ) -> list[Example]:
     """The first held-out rows (or training rows, when none are held out) as examples.
 
+    Rows that the run left out as too long are left out here too.
+
     Args:
         recipe: The run's recipe.
         records: Its rows.
@@ -163,10 +166,14 @@ def verification_examples(
         num_rows: Rows at most.
     """
     renderer = trained_renderer(recipe, records, tokenizer)
-    options = EncodeOptions(recipe.data.max_length, "truncate", tuple(records.labels))
-    task = choose_task(recipe.task, recipe.model.attention)
-    rows = (records.held_out or records.train)[:num_rows]
-    return [example for row in rows for example in task.encode(row, tokenizer, renderer, options)]
+    options, task = _options(recipe, records), choose_task(recipe.task, recipe.model.attention)
+    made = (
+        example
+        for side in (records.held_out, records.train)
+        for row in side
+        for example in task.encode(row, tokenizer, renderer, options)
+    )
+    return list(islice(made, max(num_rows, 1)))
 
 
 def trained_renderer(recipe: Recipe, records: Records, tokenizer: Any) -> TemplateRenderer:

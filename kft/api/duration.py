@@ -82,7 +82,8 @@ def expected_duration(
     products = shapes.products.flop(tokens, targets) / speed
     is_apart = shapes.unpadded and device.type == "cpu"
     starts = STARTS_PER_LAYER * batches + STARTS_PER_DOCUMENT * is_apart * len(lengths.tokens)
-    starting = starts * config.get_text_config().num_hidden_layers * small_step_seconds()
+    layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
+    starting = starts * layers * small_step_seconds()
     seconds = products + starting if device.type == "cpu" else max(products, starting)
     return Duration(tokens / seconds, epochs * seconds)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from kft.api.opened import Opened, is_run, open_model, run_recipe
 from kft.api.preflight import with_labels
 from kft.api.records import Records, read_records
 from kft.api.row_checks import dropped_findings
-from kft.api.seen_rows import seen_findings
+from kft.api.seen_rows import data_sha256, own_findings, run_of, seen_findings
 from kft.data.content import same_content
 from kft.data.left_out import LeftOut
 from kft.errors import DataError, Finding, UsageError
@@ -39,6 +38,7 @@ from kft.models.loader import check_name
 from kft.models.logits import logits_from
 from kft.recipe.schema import DataSection, ModelSection, Recipe
 from kft.tasks.inputs import plain_model
+from kft.tasks.record import Record
 from kft.tasks.registry import TASKS, choose_task
 
 
@@ -86,17 +86,19 @@ def evaluate(
         require_file(data)
     results: dict[str, dict[str, Any]] = {}
     first: Measured | None = None
+    told = set[Finding]()
     for place in dict.fromkeys(places):
         opened = open_model(place, like=recipe)
         rows = _rows_recipe(recipe, data, max_rows)
         if recipe is None:
             rows = _own_task(rows, opened)
         with of_given_file(data):
-            given_to = Path(place) if data is not None and is_run(Path(place)) else None
-            measured = measure_opened(opened, rows, given_to)
-        if on_finding is not None:
-            for finding in measured.findings:
+            measured = measure_opened(opened, rows)
+        is_own = data is None and place == runs[0]
+        for finding in (*measured.findings, *_seen(place, measured, is_own=is_own)):
+            if on_finding is not None and finding not in told:
                 on_finding(finding)
+            told.add(finding)
         general = measured.look.general.items()
         results[place] = {
             **measured.look.result,
@@ -108,6 +110,15 @@ def evaluate(
             found = differences(first, measured)
             results[place]["against"] = {"model": next(iter(results)), "differences": found}
     return results
+
+
+def _seen(place: str, measured: Measured, *, is_own: bool) -> Iterator[Finding]:
+    """What of the rows a model was trained on, where it is known whose run it comes from."""
+    run = run_of(place)
+    if is_own:
+        yield from own_findings(Path(place))
+    elif run is not None:
+        yield from seen_findings(run, measured.records)
 
 
 def _require_one_task(runs: Sequence[str]) -> None:
@@ -130,12 +141,14 @@ class Measured:
         places: Where each row stands.
         targets: How many targets each row has under its tokenizer.
         findings: What to tell beside the numbers.
+        records: The rows themselves.
     """
 
     look: Look
     places: list[str]
     targets: list[int]
     findings: Sequence[Finding] = ()
+    records: Sequence[Record] = ()
 
 
 _PER_TOKEN = frozenset({"eval_loss", "perplexity"})
@@ -182,7 +195,7 @@ def require_same_rows(folder: Path) -> None:
     Raises:
         DataError: Naming the file.
     """
-    for path, sha in _data_sha256(folder).items():
+    for path, sha in data_sha256(folder).items():
         if not same_content(Path(path), sha):
             raise DataError(
                 "The data has changed since the run, so its held-out rows can't be told any more",
@@ -192,20 +205,12 @@ def require_same_rows(folder: Path) -> None:
             )
 
 
-def _data_sha256(folder: Path) -> dict[str, str]:
-    """Each file of a run, with the hash that it had."""
-    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
-    hashes: dict[str, str] = environment["data_sha256"]
-    return hashes
-
-
-def measure_opened(opened: Opened, recipe: Recipe, given_to: Path | None = None) -> Measured:
+def measure_opened(opened: Opened, recipe: Recipe) -> Measured:
     """A loaded model on the held-out rows of a recipe.
 
     Args:
         opened: The model.
         recipe: Says which rows, and how they become text.
-        given_to: The model's run folder, where the rows are others than the run's own.
 
     Raises:
         UsageError: If the recipe holds no rows out.
@@ -252,18 +257,12 @@ def measure_opened(opened: Opened, recipe: Recipe, given_to: Path | None = None)
     findings = [*opened.findings, *told]
     if recipe.data.train == recipe.data.eval:
         findings += _given_findings(recipe, records, too_long)
-    if given_to is not None and opened.recipe is not None:
-        hashes = _data_sha256(given_to)
-        findings += seen_findings(opened.recipe, hashes, records.held_out)
-    return Measured(look, places, targets, findings)
+    return Measured(look, places, targets, findings, kept)
 
 
 def _given_findings(recipe: Recipe, records: Records, too_long: LeftOut) -> Iterator[Finding]:
     """Which of the rows of `--data` weren't measured."""
-    # The file stands on both sides, so each of its rows was left out twice.
-    dropped = {
-        reason: replace(rows, count=rows.count // 2) for reason, rows in records.dropped.items()
-    }
+    dropped = dict(records.dropped_apart)
     if too_long.count:
         dropped[f"longer than {recipe.data.max_length} tokens"] = too_long
     yield from dropped_findings(dropped)

@@ -58,7 +58,7 @@ def plan_facts(plan: WindowPlan) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "steps_per_epoch": plan.steps_per_epoch,
         "total_steps": plan.total_steps,
-        "micro_batches_per_step": plan.batches_per_window,
+        "micro_batches_per_epoch": -(-plan.num_rows // plan.rows_per_batch),
     }
     if plan.packing is not None:
         facts |= {"packed_rows": len(plan.packing), "fill_rate": plan.packing.fill_rate}

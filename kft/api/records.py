@@ -33,6 +33,7 @@ class Records:
         held_out: Held-out rows.
         num_rows: Rows read for training (and, when split from them, holding out).
         dropped: Reason -> rows that were left out.
+        dropped_apart: Those of them that stood in files of held-out rows.
         layout: How the columns were read.
         labels: Names of the labels, when the answers are labels.
         files_sha256: Path -> hash of each file that was read.
@@ -47,6 +48,7 @@ class Records:
     labels: list[str]
     files_sha256: dict[str, str]
     findings: tuple[Finding, ...] = field(default=())
+    dropped_apart: dict[str, LeftOut] = field(default_factory=dict)
 
 
 def read_records(recipe: Recipe, ranks: int = 1) -> Records:
@@ -71,6 +73,7 @@ def read_records(recipe: Recipe, ranks: int = 1) -> Records:
     if not train:
         raise nothing_left(files, dropped)
     findings, hashes = side.findings, dict(side.files_sha256)
+    dropped_apart: dict[str, LeftOut] = {}
     if data.eval is None:
         labels = whole_numbers(train, "label") if are_set(train, "label").all() else None
         kept, apart = hold_out(len(train), data.eval_fraction, seed, labels)
@@ -83,7 +86,8 @@ def read_records(recipe: Recipe, ranks: int = 1) -> Records:
         held_out, kept = other.records, np.arange(len(train))
         if not held_out:
             raise nothing_left(eval_files, other.dropped)
-        dropped = joined([dropped, other.dropped])
+        dropped_apart = other.dropped
+        dropped = joined([dropped, dropped_apart])
         hashes |= other.files_sha256
         findings = tuple(dict.fromkeys((*findings, *other.findings)))
     if uses is not None:
@@ -96,6 +100,7 @@ def read_records(recipe: Recipe, ranks: int = 1) -> Records:
         held_out=_some(held_out, recipe.evaluate.max_rows, seed),
         num_rows=side.num_rows,
         dropped=dropped,
+        dropped_apart=dropped_apart,
         layout=side.layout,
         # Several labels at once are no single answer to compare with the others.
         labels=side.labels if label_as == "class" or are_set(train, "label").all() else [],

@@ -45,8 +45,8 @@ class Sample:
         named: Role -> column that the recipe must name, because the file's name is not usual.
         num_rows: Rows in the file.
         labels: Distinct labels, sorted; numbers as text.
-        labels_are_numbers: Numbers from 0 on, whose names stand nowhere in the file; numbers that
-            begin elsewhere name themselves.
+        labels_are_numbers: Numbers from 0 on, whose names stand nowhere in the file; others name
+            themselves.
         labels_are_scores: They are numbers that aren't all whole, so they have no names; what a
             few cells hold instead is a mistake.
         usual_characters: Characters in a row, which 95 % of the rows don't pass.
@@ -116,12 +116,13 @@ def look_at(
     lengths.sort()
     whole = sorted({int(float(label)) for label in labels if _NUMBER.fullmatch(label)})
     are_all_whole = bool(labels) and all(_NUMBER.fullmatch(label) for label in labels)
-    are_numbers = are_all_whole and whole[0] == 0
+    # Names in the order of numbers, where most of these occur: 0, 1 and 99 name themselves.
+    are_numbers = are_all_whole and whole[0] == 0 and whole[-1] < 2 * len(whole)
     are_scores = not are_all_whole and _are_scores(labels)
     names = [] if are_scores else sorted(labels)
     if are_numbers:
         names = [str(number) for number in range(whole[-1] + 1)]
-    elif are_all_whole:  # names in the order of numbers would count from 0
+    elif are_all_whole:
         names = [str(number) for number in whole]
     return Sample(
         layout=layout,
@@ -139,7 +140,7 @@ def look_at(
 def _are_scores(labels: Counter[str]) -> bool:
     """Whether nearly every cell holds a number, and not all of these are whole."""
     numbers = {label: count for label, count in labels.items() if score(label) is not None}
-    has_parts = any(not _NUMBER.fullmatch(label) for label in numbers)
+    has_parts = any(not float(label).is_integer() for label in numbers)
     return has_parts and sum(numbers.values()) >= _MOSTLY * sum(labels.values())
 
 

@@ -190,7 +190,7 @@ class Steps:
         if origin.weight is not None:
             return "Copy or download the checkpoint again."
         if cause.step > 1:  # weights have moved
-            return _smaller(cause.learning_rate)
+            return _smaller(self.loaded.recipe.train.learning_rate)
         if dtype_name(self.loaded.dtype) != "float32":
             return "`train.precision=float32` shows whether the precision is too small."
         return "`train.fast_paths=false` shows whether a faster way of computing it is at fault."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from kft.errors import UsageError
@@ -12,14 +12,21 @@ _ENCODINGS = ("utf-8-sig", "cp949")
 
 
 def stdin_lines() -> Iterator[str]:
-    """Each line of stdin, decoded by itself.
+    """Each line of stdin, decoded as it comes; after a line in CP949 that is tried first.
 
     Raises:
         UsageError: Naming the line that is in neither encoding.
     """
     stream: IO[Any] = getattr(sys.stdin, "buffer", sys.stdin)
+    encodings = _ENCODINGS
     for number, line in enumerate(stream, 1):
-        yield line if isinstance(line, str) else _decoded(line, f"stdin, line {number}")
+        if isinstance(line, str):
+            yield line
+            continue
+        text, used = _decoded(line, f"stdin, line {number}", encodings)
+        if used != _ENCODINGS[0]:
+            encodings = _ENCODINGS[::-1]
+        yield text
 
 
 def as_text(word: str, where: str) -> str:
@@ -28,13 +35,14 @@ def as_text(word: str, where: str) -> str:
     Raises:
         UsageError: If they are neither UTF-8 nor CP949.
     """
-    return _decoded(word.encode("utf-8", "surrogateescape"), where)
+    return _decoded(word.encode("utf-8", "surrogateescape"), where, _ENCODINGS)[0]
 
 
-def _decoded(raw: bytes, where: str) -> str:
-    for encoding in _ENCODINGS:
+def _decoded(raw: bytes, where: str, encodings: Sequence[str]) -> tuple[str, str]:
+    """The text, and the encoding that it was in."""
+    for encoding in encodings if not raw.isascii() else _ENCODINGS:
         try:
-            return raw.decode(encoding)
+            return raw.decode(encoding), encoding
         except UnicodeDecodeError:
             continue
     raise UsageError(

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kft.data.labels import label_number
 from kft.errors import Finding, counted, name_list
 
 _RARE = 0.01
@@ -179,9 +180,9 @@ class LabelCounts:
                     "warning",
                     f"No training row has the label {name_list(never)}: it can't be learned",
                     where="`data.labels`",
-                    hint="Labels that are numbers count from 0; where the file's begin at 1, "
-                    "write the numbers themselves into `data.labels`."
-                    if never == [self.names[0]] and len(self.names) > 2
+                    hint="Take it out of `data.labels`, or add rows that have it; where the file "
+                    "has numbers from 1 on, write these into `data.labels`: names count from 0."
+                    if never == [self.names[0]] and label_number(never[0]) is None
                     else "Take it out of `data.labels`, or add rows that have it.",
                 )
             )

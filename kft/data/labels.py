@@ -115,9 +115,9 @@ def label_index(value: Any, name: str, names: Sequence[str], place: str) -> int:
             expected="labels with names, or a task that learns scores",
             hint="`task: sequence_regression` learns scores.",
         )
-    if number is not None and 0 <= number < len(names):
-        return number
-    if number is not None:
+    if number is not None and not any(label_number(one) is not None for one in names):
+        if 0 <= number < len(names):
+            return number
         raise DataError(
             f"Label `{value}` has no name",
             where=place,

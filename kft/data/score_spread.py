@@ -73,11 +73,13 @@ class ScoreSpread:
                 hint="Name the column that holds the scores; this one may hold identifiers.",
             )
             return
-        lower, upper = np.quantile(known, [0.25, 0.75])
-        width = _FENCE * (upper - lower)
+        lowest, lower, upper, highest = np.quantile(known, [0.01, 0.25, 0.75, 0.99])
+        # Where half of them are one and the same: what nearly all lie within, or its own size.
+        spread = (upper - lower) or (highest - lowest) or max(1.0, abs(lower))
+        width = _FENCE * spread
         values = np.array(self._values)
         far = np.flatnonzero((values < lower - width) | (values > upper + width))
-        if width > 0 and len(far):
+        if len(far):
             yield Finding(
                 "warning",
                 f"Scores are far from all others, such as {values[far[0]]:g}, where the middle "

@@ -255,6 +255,18 @@ def test_a_run_that_fails_keeps_its_traceback(
     assert "planted" in (path.parent / "run" / "error.txt").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("fraction", [0.0, 0.5])
+def test_rows_that_were_left_out_as_too_long_verify_nothing(
+    fraction: float, tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows
+) -> None:
+    """Nothing of such a row would be a target, were it cut."""
+    long = [{"prompt": "봄 " * 200, "completion": "네"}] * 6
+    keys = {"data.on_too_long": "drop", "data.max_length": 128, "data.eval_fraction": fraction}
+    run = kft.finetune(recipe_file(tiny_gpt, [*long, *korean_rows], keys | {"train.max_steps": 1}))
+    assert run.result["verification"]["passed"]
+    assert sum(run.result["dropped_rows"].values()) == 6
+
+
 def test_training_stops_at_a_loss_that_is_not_finite(
     tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: Rows
 ) -> None:

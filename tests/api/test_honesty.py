@@ -70,8 +70,8 @@ def test_rows_that_a_run_was_trained_on_are_told_when_it_is_measured_on_them(
     korean_rows: list[dict[str, str]],
     tmp_path: Path,
 ) -> None:
-    path = recipe_file(tiny_gpt, korean_rows[:12], FAST | {"data.eval_fraction": 0})
-    run = kft.finetune(path)
+    keys = {"data.eval_fraction": 0, "data.on_too_long": "drop", "data.max_length": 128}
+    run = kft.finetune(recipe_file(tiny_gpt, korean_rows[:12], FAST | keys))
 
     def told(rows: list[dict[str, str]]) -> list[Any]:
         given, found = write_jsonl(tmp_path / "given.jsonl", rows), list[Any]()
@@ -81,15 +81,34 @@ def test_rows_that_a_run_was_trained_on_are_told_when_it_is_measured_on_them(
     again = [{**row, "prompt": f" {row['prompt']}  "} for row in korean_rows[9:]]
     (warning,) = told(again)
     assert warning.severity == "warning"
-    assert warning.what.startswith("Rows also stand in what the run was trained on")
+    assert warning.what.startswith(f"Rows also stand in what `{run.folder}` was trained on")
     assert warning.count == 3
     assert warning.where.endswith("given.jsonl:1")
     assert told(korean_rows[12:]) == []
-    (note,) = told([{"prompt": "봄", "completion": ""}, *korean_rows[12:]])
-    assert (note.severity, note.count) == ("note", 1)
-    assert note.what.startswith("Rows left out: ")
+    long = [{"prompt": "봄 " * 90, "completion": "네"}] * 2
+    empty, too_long = told([{"prompt": "봄", "completion": ""}, *long, *korean_rows[12:]])
+    assert (empty.severity, empty.count) == ("note", 1)
+    assert empty.what.startswith("Rows left out: ")
+    assert (too_long.what, too_long.count) == ("Rows left out: longer than 128 tokens", 2)
     write_jsonl(tmp_path / "recipe.jsonl", korean_rows)  # what it was trained on isn't known now
-    assert told(again) == []
+    (note,) = told(again)
+    assert "has gone or changed" in note.what
+
+
+def test_another_run_s_training_rows_are_told_among_one_s_held_out_rows(
+    tiny_gpt: Path, recipe_file: RecipeFile, korean_rows: list[dict[str, str]], tmp_path: Path
+) -> None:
+    path = recipe_file(tiny_gpt, korean_rows, FAST | {"data.eval_fraction": 0.5})
+    one = kft.finetune(path)
+    other = kft.finetune(path, {"train.seed": 5, "output_dir": str(tmp_path / "other")})
+    found: list[Any] = []
+    evaluate([str(one.folder), str(other.folder)], on_finding=found.append)
+    (warning,) = found
+    assert f"what `{other.folder}` was trained on" in warning.what
+    assert 0 < warning.count < 12
+    adapter: list[Any] = []
+    evaluate([str(one.folder), str(other.folder / "adapter")], on_finding=adapter.append)
+    assert [one.count for one in adapter] == [warning.count]
 
 
 def test_few_held_out_rows_give_no_interval(

@@ -70,12 +70,35 @@ def test_in_half_precision_the_learning_rate_is_blamed_too(
     rows = [{"text": text, "label": number % 2} for number, text in enumerate(texts)]
     keys = KEYS | {"train.learning_rate": 1e30, "train.lr_scheduler_type": "constant"}
     keys |= {"task": task, "train.precision": "bfloat16"}
+    keys |= {"train.warmup_ratio": 0.5, "train.max_steps": 6}  # the recipe's rate, not the step's
     if task == "sequence_classification":
         keys["data.labels"] = ["a", "b"]
     with pytest.raises(TrainError) as told:
         kft.finetune(recipe_file(tiny_bert, rows, keys))
-    assert (told.value.where or "").startswith("step 2, learning rate 1e+30, ")
+    assert (told.value.where or "").startswith("step 2, learning rate 6.67e+29, ")
     assert told.value.hint == "`train.learning_rate=1e+29` is ten times smaller."
+
+
+def test_before_any_weight_moved_no_learning_rate_is_blamed(
+    tiny_gpt: Path,
+    recipe_file: RecipeFile,
+    korean_rows: Rows,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    forward = LanguageLoss.forward
+    path = recipe_file(tiny_gpt, korean_rows, KEYS)
+
+    def broken(self: LanguageLoss, batch: Any) -> Any:
+        total = forward(self, batch)
+        return replace(total, total=total.total * float("inf"))
+
+    monkeypatch.setattr(LanguageLoss, "forward", broken)
+    for precision, hint in (("bfloat16", "train.precision=float32"), ("float32", "fast_paths")):
+        keys = {"train.precision": precision, "output_dir": str(tmp_path / precision)}
+        with pytest.raises(TrainError) as told:
+            kft.finetune(path, keys)
+        assert hint in (told.value.hint or "")
 
 
 @pytest.mark.parametrize("keys", [{}, {"data.packing": True}, {"train.fast_paths": False}])

@@ -153,6 +153,8 @@ def test_stars_name_themselves(tmp_path: Path) -> None:
     assert labels_of(list("12345") * 6, tmp_path) == (("1", "2", "3", "4", "5"), False, False)
     assert labels_of(["2.0", "1.0", "10"] * 9, tmp_path) == (("1", "2", "10"), False, False)
     assert labels_of(list("02") * 9, tmp_path) == (("0", "1", "2"), True, False)
+    assert labels_of(["0", "1", "99"] * 9, tmp_path) == (("0", "1", "99"), False, False)
+    assert labels_of(["-1", "0", "1"] * 9, tmp_path) == (("-1", "0", "1"), False, False)
 
 
 def test_a_bad_cell_makes_no_classes_of_scores(tmp_path: Path) -> None:

@@ -26,6 +26,12 @@ def test_lines_are_korean_in_either_encoding(
     ]
 
 
+def test_after_a_line_in_cp949_short_ones_are_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = "안녕\nok\n치킨\n".encode("cp949")  # the last one is UTF-8 as well, of other letters
+    assert piped(raw, monkeypatch) == ["안녕\n", "ok\n", "치킨\n"]
+    assert raw.splitlines()[2].decode() == "ġŲ"
+
+
 def test_a_line_in_another_encoding_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError) as told:
         piped("좋다\n".encode() + b"\xff\xfe\x00\n", monkeypatch)

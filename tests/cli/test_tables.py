@@ -13,6 +13,7 @@ from kft.cli.tables import (
     number_text,
     pairs,
     time_text,
+    verdict_lines,
 )
 
 RESULT = {
@@ -106,3 +107,11 @@ def test_control_characters_are_written_out(character: str) -> None:
 def test_text_stays_as_it_is() -> None:
     text = "한국어, ㄱㅏ, 漢字, 👩\u200d👩, e\u0301, ⟦⟧"
     assert visible(text) == text
+
+
+@pytest.mark.parametrize(("before", "is_told"), [(6.1, True), (6.7, False), (7.0, False)])
+def test_a_best_loss_above_that_before_training_is_told(before: float, is_told: bool) -> None:
+    best = {"metric": "eval_loss", "value": 6.7, "step": 8, "is_saved": True}
+    (line,) = verdict_lines({"best": best, "base": {"eval_loss": before}})
+    assert line.startswith("best: eval_loss 6.7000 at step 8; these weights are saved")
+    assert ("before training it was" in line) is is_told

@@ -299,6 +299,8 @@ def test_labels_whose_names_are_numbers(cell: Any) -> None:
     [
         (2, NAMES, "Label `2` has no name", "Labels count from 0. Where the file's begin at 1"),
         (3, NAMES, "Label `3` has no name", "Labels count from 0. Name them"),
+        (0, ["1", "2", "3"], "Unknown label `0`", CORRECT),  # no position: the names are numbers
+        ("1", ["0", "기타"], "Unknown label `1`", CORRECT),
         ("-1", NAMES, "Label `-1` has no name", "Labels count from 0. Name them"),
         ("9" * 400, NAMES, f"Unknown label `{'9' * 400}`", CORRECT),
         ("긍정적", NAMES, "Unknown label `긍정적`", "Did you mean `긍정`?"),

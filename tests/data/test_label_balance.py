@@ -62,6 +62,20 @@ def test_labels_that_can_hardly_be_learned() -> None:
     assert [never.severity, rare.severity, unmeasured.severity] == ["warning", "warning", "note"]
 
 
+def test_names_of_numbers_from_one_on_are_understood() -> None:
+    def hint(names: list[str], train: list[int]) -> str:
+        return next(
+            one.hint or ""
+            for one in counts_of(names, train, train).findings()
+            if "No training" in one.what
+        )
+
+    assert "names count from 0" in hint(["부정", "보통", "긍정"], [0, 40, 40])
+    assert "Take it out" in hint(["부정", "보통", "긍정"], [0, 40, 40])
+    assert "names count from 0" not in hint(["부정", "보통", "긍정"], [40, 40, 0])
+    assert "names count from 0" not in hint(["1", "2", "3"], [0, 40, 40])
+
+
 def test_identifiers_are_no_labels() -> None:
     names = [f"id{number}" for number in range(30)]
     (told,) = counts_of(names, [1] * 29 + [2], [1] * 30).findings()

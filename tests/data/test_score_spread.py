@@ -47,6 +47,12 @@ def test_the_fence_is_three_times_the_middle_half() -> None:
     assert len(seen([*values, 9.1])[1]) == 1
 
 
+def test_half_of_them_may_be_the_same() -> None:
+    _, (warning,) = seen([3.0] * 200 + [1e9])
+    assert warning.where == "rows.csv:202"
+    assert seen([3.0] * 200 + [5.0])[1] == []
+
+
 def test_identifiers_and_one_score_are_no_scores() -> None:
     _, (warning,) = seen(float(number) for number in range(1000, 1050))
     assert "a whole number of its own" in warning.what

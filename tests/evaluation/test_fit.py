@@ -69,6 +69,11 @@ def test_a_loss_that_never_comes_back_to_where_it_began_is_told() -> None:
     )
 
 
+@pytest.mark.parametrize(("best", "signal"), [(6.15, "unmoved"), (6.17, "lost")])
+def test_a_loss_is_lost_from_a_hundredth_on(best: float, signal: str) -> None:
+    assert fit_verdict(falling_train(6.0), evaluated([best] * 8), 6.1).signal == signal
+
+
 def test_a_loss_that_is_still_falling_is_underfitting() -> None:
     verdict = fit_verdict(falling_train(), evaluated([2.9, 2.7, 2.5, 2.3, 2.1, 1.9, 1.7, 1.5]), 3.0)
     assert verdict.name == "underfitting"
