@@ -120,7 +120,7 @@ def test_a_file_that_has_gone_costs_the_other_numbers_nothing(
     file.write_bytes(b"PK\x03\x04\x00\xff")  # nor is one that can't be read
     kinds: list[Finding] = []
     evaluate([str(run.folder)], on_finding=kinds.append)
-    assert len(kinds) == 1
+    assert ["general text" in one.what for one in kinds].count(True) == 1
 
 
 def test_it_is_told_where_no_rows_are_held_out(
