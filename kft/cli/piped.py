@@ -35,7 +35,11 @@ def as_text(word: str, where: str) -> str:
     Raises:
         UsageError: If they are neither UTF-8 nor CP949.
     """
-    return _decoded(word.encode("utf-8", "surrogateescape"), where, _ENCODINGS)[0]
+    try:
+        raw = word.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a pair, as no bytes make it
+        raw = b"\xff"
+    return _decoded(raw, where, _ENCODINGS)[0]
 
 
 def _decoded(raw: bytes, where: str, encodings: Sequence[str]) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -62,9 +62,26 @@ def predict_lines(predictor: Predictor, lines: Iterable[str], *, wants_json: boo
     """Print a line for each line that isn't empty, many of them computed at once."""
     texts = (line.rstrip("\r\n") for line in lines if line.strip())
     number = 0
-    while part := list(islice(texts, _LINES)):
-        _print(predictor, part, number, wants_json=wants_json)
+    while True:
+        part, fault = _next_texts(texts)
+        if part:
+            _print(predictor, part, number, wants_json=wants_json)
         number += len(part)
+        if fault is not None:
+            raise fault
+        if not part:
+            return
+
+
+def _next_texts(texts: Iterator[str]) -> tuple[list[str], UsageError | None]:
+    """Texts to compute at once, and what is wrong with the one after them."""
+    part: list[str] = []
+    try:
+        for text in islice(texts, _LINES):
+            part.append(text)
+    except UsageError as error:
+        return part, error
+    return part, None
 
 
 def prediction_text(prediction: Prediction) -> str:

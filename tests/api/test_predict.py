@@ -113,6 +113,12 @@ def test_a_classifier_says_what_the_pipeline_says(
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["label"] for line in lines] == [one.label for one in found]
     assert set(lines[0]) == {"label", "score", "scores", "was_cut"}
+    raw = "\n".join(ASKED).encode() + b"\n\xff\n"  # the lines before a bad one are answered
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
+    assert run_words(["generate", str(run.folder), "--json"]) == 2
+    answered = capsys.readouterr()
+    assert len(answered.out.splitlines()) == len(ASKED)
+    assert f"stdin, line {len(ASKED) + 1}" in answered.err
     assert run_words(["generate", merged, "--prompt", "좋아요", "--system", "곰"]) == 2
     assert "`--system` is for models that write text" in capsys.readouterr().err
     assert run_words(["generate", merged, "--prompt", " "]) == 2

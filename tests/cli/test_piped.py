@@ -41,5 +41,6 @@ def test_a_line_in_another_encoding_is_named(monkeypatch: pytest.MonkeyPatch) ->
 def test_an_argument_s_bytes_are_read_likewise() -> None:
     typed = "안녕".encode("cp949").decode("utf-8", "surrogateescape")  # as Python has it in argv
     assert as_text(typed, "`--prompt`") == as_text("안녕", "`--prompt`") == "안녕"
-    with pytest.raises(UsageError, match="can't be decoded"):
-        as_text("\udcff", "`--prompt`")
+    for half in ("\udcff", "\ud83d"):
+        with pytest.raises(UsageError, match="can't be decoded"):
+            as_text(half, "`--prompt`")
