@@ -104,11 +104,10 @@ def conclude(
 
 def _tell_leaks(result: dict[str, Any]) -> None:
     """Say beside the headline that rows it rests on were trained on."""
-    if result["leaked_rows"] and "headline" in result:
-        stand = "1 of them stands" if result["leaked_rows"] == 1 else (
-            f"{result['leaked_rows']:,} of them stand"
-        )  # fmt: skip
-        result["headline"]["sentence"] += f"; {stand} in the training rows too"
+    leaked = result["leaked_rows"]
+    if leaked and "headline" in result:
+        stand = "stands" if leaked == 1 else "stand"
+        result["headline"]["sentence"] += f"; {leaked:,} of them {stand} in the training rows too"
 
 
 def _write_pages(folder: Path, recipe: Recipe, result: dict[str, Any], observer: Observer) -> None:

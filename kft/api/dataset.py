@@ -173,7 +173,7 @@ def verification_examples(
         for row in side
         for example in task.encode(row, tokenizer, renderer, options)
     )
-    return list(islice(made, max(num_rows, 1)))
+    return list(islice(made, num_rows))
 
 
 def trained_renderer(recipe: Recipe, records: Records, tokenizer: Any) -> TemplateRenderer:

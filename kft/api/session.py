@@ -124,9 +124,8 @@ def _run_steps(
     recipe = loaded.recipe
     training = prepare_training(loaded)
     plan = training.plan
-    of_steps = [
-        *step_findings(plan), *idle_ranks(plan, ranks.number), *rate_findings(recipe.train)
-    ]  # fmt: skip
+    idle = idle_ranks(plan, ranks.number)
+    of_steps = [*step_findings(plan), *idle, *rate_findings(recipe.train)]
     for finding in of_steps:
         observer.finding(finding)
     observer.stage("measuring the base model")

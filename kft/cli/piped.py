@@ -44,7 +44,7 @@ def as_text(word: str, where: str) -> str:
 
 def _decoded(raw: bytes, where: str, encodings: Sequence[str]) -> tuple[str, str]:
     """The text, and the encoding that it was in."""
-    for encoding in encodings if not raw.isascii() else _ENCODINGS:
+    for encoding in encodings:
         try:
             return raw.decode(encoding), encoding
         except UnicodeDecodeError:

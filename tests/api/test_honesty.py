@@ -51,6 +51,9 @@ def test_a_run_that_was_measured_on_training_rows_says_so(
     assert ("rows that were not trained on" in report) is (copies == 0)
     assert (f"{copies} of the held-out rows also stand" in report) is (copies > 0)
     assert ('class="answer good"' in report) <= (copies == 0)
+    told: list[Any] = []
+    evaluate([str(run.folder)], on_finding=told.append)
+    assert [one.count for one in told] == ([copies] if copies else [])
 
 
 def test_a_learning_rate_beyond_all_use_is_told(
